@@ -1,0 +1,61 @@
+"""An append-only JSON-lines file with one line per finished id: what "resume" means, for builds and evaluations alike.
+
+Lines that belong together are appended by one write and flushed to disk, so a killed process leaves whole groups behind
+and at most one torn line, which the next ``read`` drops.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clmeeval_data.errors import ResultsError
+
+
+class Journal:
+    """The finished entries of a job, keyed by their ``id``.
+
+    Args:
+        path: The file; it is created, with its folder, by the first ``append``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """All finished entries by id, oldest first. A torn last line is cut off the file; its id counts as not done.
+
+        Raises:
+            ResultsError: If a line other than a torn last one is damaged, or an id occurs twice.
+        """
+        if not self.path.exists():
+            return {}
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        entries: dict[str, dict[str, Any]] = {}
+        for number, line in enumerate(whole.splitlines(), start=1):
+            entry = self._parse(line, number)
+            if entry["id"] in entries:
+                raise ResultsError(f"{self.path}:{number}: id {entry['id']!r} occurs twice. Remove one of the lines.")
+            entries[entry["id"]] = entry
+        if len(whole) < len(content):
+            os.truncate(self.path, len(whole))
+        return entries
+
+    def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Add finished entries, each with an ``id``, by one write that is on disk when this returns."""
+        lines = "".join(json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in entries)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab", buffering=0) as file:
+            file.write(lines.encode("utf-8", "backslashreplace"))
+            os.fsync(file.fileno())
+
+    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            entry = json.loads(line)
+            return {**entry, "id": str(entry["id"])}
+        except (ValueError, KeyError, TypeError):
+            raise ResultsError(
+                f"{self.path}:{number}: not a JSON object with an 'id'. Remove the line to have it computed again."
+            ) from None

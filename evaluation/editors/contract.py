@@ -1,0 +1,103 @@
+"""What every editing method is: a configuration, and the functions that turn requests into edits."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from clmeeval_data.errors import ConfigError
+from clmeeval_data.evaluation.model.edits import Edit
+from clmeeval_data.evaluation.model.lm import LanguageModel
+
+C = TypeVar("C", bound="EditorConfig")
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """All that an editor sees of a case: make the model answer ``target`` to ``prompt``."""
+
+    case_id: str
+    prompt: str
+    target: str
+
+
+@dataclass(frozen=True)
+class EditorConfig:
+    """Configuration of a method: plain numbers and strings, all of which can change its results."""
+
+    @property
+    def edited_layers(self) -> tuple[int, ...]:
+        """The decoder layers the method changes, lowest first."""
+        return ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The configuration as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+        """A configuration from JSON or TOML values.
+
+        Raises:
+            ConfigError: If a name is unknown, one without default is missing, or a value has the wrong type.
+        """
+        kinds = typing.get_type_hints(cls)
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in fields:
+                raise ConfigError(f"{cls.__name__} has no setting {name!r}. Known: {', '.join(fields) or 'none'}.")
+            if not _fits(value, kinds[name]):
+                raise ConfigError(f"{cls.__name__}.{name} is {value!r}; expected {_type_name(kinds[name])}.")
+        missing = [n for n, f in fields.items() if f.default is dataclasses.MISSING and n not in values]
+        if missing:
+            raise ConfigError(f"{cls.__name__} needs a value for {', '.join(missing)}.")
+        return cls(**{name: float(value) if kinds[name] is float else value for name, value in values.items()})
+
+    def _require(self, holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            raise ConfigError(f"{type(self).__name__}.{name} is {getattr(self, name)!r}; expected {expected}.")
+
+
+class Editor(Protocol):
+    """A model-editing method.
+
+    Invariant: an editor never leaves the model changed. ``name`` is its name in the registry, ``summary`` one line on
+    what it does, ``config_class`` its configuration's type.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    config_class: ClassVar[type[EditorConfig]]
+
+    @property
+    def config(self) -> EditorConfig:
+        """The configuration in use."""
+
+    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest]) -> None:
+        """Do, once for a model, what does not depend on the requests: nothing, statistics, or training."""
+
+    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> Edit:
+        """One edit that holds all the requests."""
+
+    def edit_each(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> list[Edit]:
+        """Independent edits, one per request, computed together; equal to one at a time."""
+
+
+def _fits(value: object, kind: object) -> bool:
+    if isinstance(kind, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is typing.Literal:
+        return value in typing.get_args(kind)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _type_name(kind: object) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(repr(option) for option in typing.get_args(kind))
+    return getattr(kind, "__name__", str(kind))

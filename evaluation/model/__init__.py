@@ -1,0 +1,1 @@
+"""A causal language model, edits of it as values, and what causality lets us compute once."""

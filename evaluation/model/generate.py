@@ -1,0 +1,198 @@
+"""Generation of many continuations at once, each under its own edit, exactly as if generated one token at a time.
+
+A prompt that was read is not read again: an edit of weights at layer l repeats only the layers from l on. Where there is
+a guess at what comes out (the target of the edit, or the unedited answer), one pass over the guess yields every token up
+to the first that differs: greedy decoding has the same output with and without a guess.
+
+Source: the check of a guess is greedy speculative decoding, Leviathan et al. 2023 (arXiv 2211.17192), section 2, at
+temperature 0, with a fixed draft in the place of a draft model.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clmeeval_data.evaluation.model.edits import AppliedEdits, Edit, applied
+from clmeeval_data.evaluation.model.lm import LanguageModel
+from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, cache_of, pad, read_again
+
+COMPACT_BELOW = 0.7  # rows are dropped from the batch when at most this share of them still runs
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """One text to generate: after row ``prompt`` of the prefix, under edit ``edit``, at most ``tokens`` tokens.
+
+    ``drafts``: guesses at the output, tried in this order. ``sampling``: None for greedy decoding.
+    """
+
+    prompt: int
+    edit: int
+    tokens: int
+    drafts: tuple[tuple[int, ...], ...] = ()
+    sampling: "Sampling | None" = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Top-k sampling that depends on nothing but its seed and the logits: not on the batch, nor on the device."""
+
+    top_k: int
+    seed: str
+
+    def uniforms(self, tokens: int) -> Tensor:
+        """One number in [0, 1) per token to come, shape (tokens,)."""
+        number = int.from_bytes(hashlib.sha256(self.seed.encode()).digest()[:8], "big", signed=True)
+        return torch.rand(tokens, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+
+    def choose(self, logits: Tensor, uniform: float) -> int:
+        """The token at which the distribution over the k likeliest tokens passes ``uniform``; logits: (vocabulary,)."""
+        top = logits.double().topk(self.top_k)
+        passed = top.values.softmax(-1).cumsum(-1).cpu() > uniform
+        return int(top.indices[int(passed.int().argmax())])
+
+
+@torch.no_grad()
+def generate(
+    lm: LanguageModel, prefix: Prefix, edits: Sequence[Edit], continuations: Sequence[Continuation]
+) -> list[list[int]]:
+    """Generated token ids of each continuation, without the end-of-text token.
+
+    Args:
+        lm: The model.
+        prefix: The prompts, read on the unedited model.
+        edits: Independent edits.
+        continuations: What to generate.
+
+    Raises:
+        EditError: If an edit belongs to another model.
+    """
+    pairs = list(dict.fromkeys((one.prompt, one.edit) for one in continuations))
+    with applied(lm, edits) as live:
+        live.at(None)
+        live.rows = torch.tensor([edit for _, edit in pairs])
+        read = prefix.select([prompt for prompt, _ in pairs])
+        changed = [_layer(lm, u.module) for edit in edits if edit.changes_weights for u in edit.updates]
+        if changed:
+            read = read_again(lm, read, min(changed))
+        where = [pairs.index((one.prompt, one.edit)) for one in continuations]
+        decoder = _Decoder(lm, live, read.select(where), continuations)
+        return decoder.run()
+
+
+def _layer(lm: LanguageModel, module: str) -> int:
+    """The decoder layer a module is in; 0 for modules outside of the layers."""
+    prefix = f"{lm.map.layers}."
+    return int(module[len(prefix) :].split(".")[0]) if module.startswith(prefix) else 0
+
+
+class _Decoder:
+    """The rows that still run: their cache, which of its slots are real, and the token each feeds next."""
+
+    def __init__(self, lm: LanguageModel, live: AppliedEdits, prefix: Prefix, wanted: Sequence[Continuation]) -> None:
+        self.lm, self.live, self.wanted = lm, live, wanted
+        self.outputs: list[list[int]] = [[] for _ in wanted]
+        self.rows = list(range(len(wanted)))  # row of the batch -> continuation
+        self.cache, self.mask = prefix.cache(), prefix.tokens.mask[:, :-1]
+        self.pending = prefix.last_tokens()[:, 0].tolist()
+        self.uniforms = [one.sampling.uniforms(one.tokens).tolist() if one.sampling else [] for one in wanted]
+        self.live.at(torch.zeros(len(wanted), dtype=torch.long))  # the first pass begins with the last prompt token
+
+    def run(self) -> list[list[int]]:
+        """Check the drafts, then decode what they leave open."""
+        for attempt in range(max(len(one.drafts) for one in self.wanted)):
+            self._step([self._guess(row, attempt) for row in self.rows])
+        while self.rows:
+            self._step([[] for _ in self.rows])
+        return self.outputs
+
+    def _guess(self, index: int, attempt: int) -> list[int]:
+        one, done = self.wanted[index], self.outputs[index]
+        if self._finished(index) or attempt >= len(one.drafts):
+            return []
+        draft = list(one.drafts[attempt][: one.tokens - 1])  # the last token comes without a guess
+        return draft[len(done) :] if draft[: len(done)] == done else []
+
+    def _step(self, guesses: list[list[int]]) -> None:
+        """Feed every row its pending token and its guess, and keep what greedy decoding would have produced."""
+        if not self.rows:
+            return
+        tokens = pad([[first, *guess] for first, guess in zip(self.pending, guesses, strict=True)], self.lm.pad_id,
+                     self.lm.device, "right")  # fmt: skip
+        logits = self._forward(tokens)
+        chosen = logits.argmax(-1).tolist()
+        kept = tokens.mask.clone()
+        for row, guess in enumerate(guesses):
+            taken = self._take(self.rows[row], guess, chosen[row], logits[row, 0])
+            kept[row, taken:] = False
+        self.mask = torch.cat([self.mask, kept], dim=-1)
+        self._drop_finished()
+
+    def _forward(self, tokens: Tokens) -> Tensor:
+        self.live.rows = torch.tensor([self.wanted[index].edit for index in self.rows])
+        logits: Tensor = self.lm.model(
+            input_ids=tokens.ids,
+            attention_mask=torch.cat([self.mask, tokens.mask], dim=-1).long(),
+            position_ids=tokens.positions(self.mask.sum(-1, keepdim=True)),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits
+        self.live.at(None)
+        return logits
+
+    def _take(self, index: int, guess: list[int], chosen: list[int], logits: Tensor) -> int:
+        """Extend one output; returns how many of the fed tokens are part of the text."""
+        one, output = self.wanted[index], self.outputs[index]
+        if self._finished(index):
+            return 0
+        if one.sampling:
+            chosen = [one.sampling.choose(logits, self.uniforms[index][len(output)])]
+        taken = 0
+        for position, token in enumerate(chosen[: len(guess) + 1]):
+            taken = position + 1
+            output.append(token)
+            if token in self.lm.stop_ids or len(output) == one.tokens:
+                break
+            if position < len(guess) and guess[position] != token:
+                break
+        return taken
+
+    def _finished(self, index: int) -> bool:
+        output = self.outputs[index]
+        return len(output) >= self.wanted[index].tokens or (bool(output) and output[-1] in self.lm.stop_ids)
+
+    def _drop_finished(self) -> None:
+        """Rows that are done stay as ballast until enough of them are, since dropping rows copies the cache."""
+        running = [row for row, index in enumerate(self.rows) if not self._finished(index)]
+        if not running:
+            for index in self.rows:
+                self._strip_stop(index)
+            self.rows = []
+            return
+        if len(running) <= COMPACT_BELOW * len(self.rows):
+            for row in set(range(len(self.rows))) - set(running):
+                self._strip_stop(self.rows[row])
+            self._keep(running)
+        self.pending = [self.outputs[index][-1] for index in self.rows]
+
+    def _strip_stop(self, index: int) -> None:
+        output = self.outputs[index]
+        if output and output[-1] in self.lm.stop_ids:
+            output.pop()
+
+    def _keep(self, rows: list[int]) -> None:
+        index = torch.tensor(rows, device=self.mask.device)
+        mask = self.mask[index]
+        used = mask.any(0).nonzero()[:, 0]  # slots that are padding in every remaining row go
+
+        def pick(tensor: Tensor) -> Tensor:
+            return tensor.index_select(0, index.to(tensor.device)).index_select(2, used.to(tensor.device))
+
+        self.cache = cache_of(
+            [pick(layer.keys) for layer in self.cache.layers], [pick(layer.values) for layer in self.cache.layers]
+        )
+        self.mask = mask[:, used]
+        self.rows = [self.rows[row] for row in rows]

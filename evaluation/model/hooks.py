@@ -1,0 +1,77 @@
+"""Looking into a model and changing what it computes, for the length of a block, leaving no trace afterwards.
+
+Invariant of every context manager here: the model after the block is the model before it, also after an exception.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+K = TypeVar("K", bound=Hashable)
+OutputChange = Callable[[Tensor, Tensor], Tensor]
+
+
+@contextmanager
+def captured_inputs(modules: Mapping[K, nn.Module]) -> Iterator[dict[K, Tensor]]:
+    """Collect the (last) input of each module: shape (rows, tokens, width)."""
+    found: dict[K, Tensor] = {}
+
+    def keep(key: K) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            found[key] = args[0] if args else kwargs["hidden_states"]
+
+        return hook
+
+    with ExitStack() as stack:
+        for key, module in modules.items():
+            handle = module.register_forward_pre_hook(keep(key), with_kwargs=True)
+            stack.callback(handle.remove)
+        yield found
+
+
+@contextmanager
+def changed_output(module: nn.Module, change: OutputChange) -> Iterator[None]:
+    """Replace a module's output by ``change(input, output)``."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        return change(args[0], output)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def skipped_layers(layers: list[nn.Module], below: int, entering: Tensor) -> Iterator[None]:
+    """Let no layer under ``below`` compute: layer ``below`` reads ``entering``, shape (rows, tokens, d).
+
+    Exact whenever the skipped layers would have produced ``entering``. They do not write into the cache either.
+    """
+
+    def passed_on(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
+        return hidden_states
+
+    def entered(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
+        return entering
+
+    with ExitStack() as stack:
+        for index, layer in enumerate(layers[:below]):
+            stack.enter_context(_forward_set(layer, entered if index == below - 1 else passed_on))
+        yield
+
+
+@contextmanager
+def _forward_set(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
+    own = vars(module).get("forward")  # set where another library has wrapped the module
+    vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del vars(module)["forward"]
+        else:
+            vars(module)["forward"] = own

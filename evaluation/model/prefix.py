@@ -1,0 +1,232 @@
+"""What causality lets us compute once.
+
+A prompt's tokens never look at what follows, so their keys and values are read once and serve the optimisation and every
+generation after it. A layer's input does not depend on the layers above, so those below an edited layer run once.
+Rows are independent, so many prompts are read in one batch. All three savings are exact.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from clmeeval_data.evaluation.model.hooks import captured_inputs, skipped_layers
+from clmeeval_data.evaluation.model.lm import LanguageModel
+
+
+class Tokens(NamedTuple):
+    """A padded batch: ``ids`` and ``mask`` (True at real tokens), both (rows, tokens)."""
+
+    ids: Tensor
+    mask: Tensor
+
+    def positions(self, before: Tensor | int = 0) -> Tensor:
+        """Position of every token in its own row, given how many real tokens came before, shape (rows, 1) or 0."""
+        return (self.mask.long().cumsum(-1) - 1 + before).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What reading a batch of prompts leaves behind.
+
+    Prompts are padded on the left, so that every row ends at the lookup position. ``keys`` and ``values``: per layer,
+    shape (rows, heads, tokens, head width). ``entering``: for the layers asked for, the input of the decoder layer,
+    shape (rows, tokens, d).
+    """
+
+    tokens: Tokens
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    entering: dict[int, Tensor]
+
+    @property
+    def rows(self) -> int:
+        """How many prompts."""
+        return int(self.tokens.ids.shape[0])
+
+    @property
+    def lengths(self) -> Tensor:
+        """Real tokens per prompt, shape (rows, 1)."""
+        return self.tokens.mask.sum(-1, keepdim=True)
+
+    def select(self, rows: Sequence[int]) -> "Prefix":
+        """The given rows in the given order; a row may come more than once. Padding shared by all of them is cut."""
+        index = torch.as_tensor(rows, device=self.tokens.ids.device)
+        if rows == list(range(self.rows)):
+            return self
+        mask = self.tokens.mask[index]
+        width = int(mask.sum(-1).max())
+
+        def pick(tensor: Tensor, dim: int) -> Tensor:
+            on = index.to(tensor.device)
+            return tensor.narrow(dim, tensor.shape[dim] - width, width).index_select(0, on)
+
+        return Prefix(
+            Tokens(pick(self.tokens.ids, 1), pick(self.tokens.mask, 1)),
+            tuple(pick(key, 2) for key in self.keys),
+            tuple(pick(value, 2) for value in self.values),
+            {layer: pick(hidden, 1) for layer, hidden in self.entering.items()},
+        )
+
+    def cache(self) -> DynamicCache:
+        """Keys and values of all tokens but the last of each prompt, as a cache that a model can grow."""
+        return cache_of([key[:, :, :-1] for key in self.keys], [value[:, :, :-1] for value in self.values])
+
+    def last_tokens(self) -> Tensor:
+        """The id at the lookup position of every row, shape (rows, 1)."""
+        return self.tokens.ids[:, -1:]
+
+
+def cache_of(keys: Sequence[Tensor], values: Sequence[Tensor]) -> DynamicCache:
+    """A cache over existing keys and values, without copying them."""
+    cache = DynamicCache()
+    for key, value in zip(keys, values, strict=True):
+        layer = DynamicLayer()
+        layer.dtype, layer.device = key.dtype, key.device
+        layer.keys, layer.values, layer.is_initialized = key, value, True
+        cache.layers.append(layer)
+    return cache
+
+
+def pad(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device, side: str) -> Tokens:
+    """Token lists as one batch, padded on the "left" or "right"."""
+    width = max(len(sequence) for sequence in sequences)
+    ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(sequences), width), dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        where = slice(width - len(sequence), width) if side == "left" else slice(0, len(sequence))
+        ids[row, where] = torch.as_tensor(list(sequence), dtype=torch.long)
+        mask[row, where] = True
+    return Tokens(ids.to(device), mask.to(device))
+
+
+class PromptMemory:
+    """The prompts of one batch of cases, read once on the unedited model."""
+
+    def __init__(self, prompts: Sequence[str], prefix: Prefix) -> None:
+        self.prefix = prefix
+        self._row = {prompt: row for row, prompt in enumerate(prompts)}
+
+    def find(self, prompts: Sequence[str], layers: Sequence[int]) -> Prefix | None:
+        """The prompts' rows, or None if one of them, or one of the layers' inputs, is not kept."""
+        if any(prompt not in self._row for prompt in prompts) or any(i not in self.prefix.entering for i in layers):
+            return None
+        return self.prefix.select([self._row[prompt] for prompt in prompts])
+
+
+@contextmanager
+def prompts_remembered(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int]) -> Iterator[PromptMemory]:
+    """Read the prompts once; inside the block ``read_prompts`` takes them from memory while no edit is applied."""
+    unique = list(dict.fromkeys(prompts))
+    memory = PromptMemory(unique, read_prompts(lm, unique, layers))
+    lm.memory = memory
+    try:
+        yield memory
+    finally:
+        lm.memory = None
+
+
+@torch.no_grad()
+def read_prompts(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int] = ()) -> Prefix:
+    """Run the model over prompts and keep what later tokens need.
+
+    Args:
+        lm: The model; what it computes now is what is kept, applied edits included.
+        prompts: One text per row.
+        layers: Decoder layers whose input is kept too.
+
+    Raises:
+        CaseError: If a prompt is empty or longer than the model's context.
+    """
+    if isinstance(lm.memory, PromptMemory) and not lm.edits_applied:
+        found = lm.memory.find(prompts, layers)
+        if found is not None:
+            return found
+    tokens = pad([lm.encode(prompt) for prompt in prompts], lm.pad_id, lm.device, "left")
+    with captured_inputs({layer: lm.layer_modules[layer] for layer in layers}) as entering:
+        cache = cache_of([], [])
+        lm.model(
+            input_ids=tokens.ids,
+            attention_mask=tokens.mask.long(),
+            position_ids=tokens.positions(),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    return Prefix(tokens, *_states(cache), entering)
+
+
+@torch.no_grad()
+def read_again(lm: LanguageModel, prefix: Prefix, layer: int) -> Prefix:
+    """The prefix as the model computes it now, given that nothing below ``layer`` has changed since it was read.
+
+    Source: a weight edit at one layer changes the inputs of the layers above it, and nothing below.
+    """
+    tokens, entering = prefix.tokens, prefix.entering.get(layer)
+    cache = cache_of([], []) if entering is None else cache_of(*_emptied(prefix))
+    with ExitStack() as stack:
+        if entering is not None:
+            stack.enter_context(skipped_layers(lm.layer_modules, layer, entering))
+        lm.model(
+            input_ids=tokens.ids,
+            attention_mask=tokens.mask.long(),
+            position_ids=tokens.positions(),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    keys, values = _states(cache)
+    below = 0 if entering is None else layer
+    return replace(prefix, keys=(*prefix.keys[:below], *keys[below:]), values=(*prefix.values[:below], *values[below:]))
+
+
+def run_suffix(
+    lm: LanguageModel, prefix: Prefix, suffix: Tokens, from_layer: int = 0, entering: Tensor | None = None
+) -> Tensor:
+    """Logits after each suffix token, shape (rows, tokens, vocabulary).
+
+    Args:
+        lm: The model.
+        prefix: The prompts, read.
+        suffix: Tokens padded on the right. The first of each row is the prompt's last token, computed again.
+        from_layer: Layers below it are skipped.
+        entering: Input of layer ``from_layer`` at the suffix tokens, needed when ``from_layer`` is above 0.
+    """
+    mask = torch.cat([prefix.tokens.mask[:, :-1], suffix.mask], dim=-1).long()
+    with ExitStack() as stack:
+        if from_layer and entering is not None:
+            stack.enter_context(skipped_layers(lm.layer_modules, from_layer, entering))
+        logits: Tensor = lm.model(
+            input_ids=suffix.ids,
+            attention_mask=mask,
+            position_ids=suffix.positions(prefix.lengths - 1),
+            past_key_values=prefix.cache(),
+            use_cache=True,
+        ).logits
+    return logits
+
+
+def suffix_of(lm: LanguageModel, prefix: Prefix, targets: Sequence[Sequence[int]]) -> Tokens:
+    """The tokens at which the targets are predicted: each prompt's last token, then the target but for its last token."""
+    last = prefix.last_tokens()[:, 0].tolist()
+    return pad([[first, *target[:-1]] for first, target in zip(last, targets, strict=True)], lm.pad_id, lm.device, "right")
+
+
+@torch.no_grad()
+def layer_input(lm: LanguageModel, prefix: Prefix, suffix: Tokens, layer: int) -> Tensor:
+    """The input of a decoder layer at the suffix tokens, shape (rows, tokens, d)."""
+    with captured_inputs({layer: lm.layer_modules[layer]}) as entering:
+        run_suffix(lm, prefix, suffix)
+    return entering[layer]
+
+
+def _states(cache: DynamicCache) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    return tuple(layer.keys for layer in cache.layers), tuple(layer.values for layer in cache.layers)
+
+
+def _emptied(prefix: Prefix) -> tuple[list[Tensor], list[Tensor]]:
+    return [key[:, :, :0] for key in prefix.keys], [value[:, :, :0] for value in prefix.values]
