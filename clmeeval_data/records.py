@@ -29,7 +29,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Rephrasing:
-    """How the rephrased prompt was made: engine, the model behind it ("" where none), version of its rules or prompt."""
+    """How the rephrased prompt was made: engine, model behind it ("" where none), version of its rules or prompt."""
 
     engine: str
     model: str

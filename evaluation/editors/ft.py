@@ -47,7 +47,7 @@ class FtConfig(EditorConfig):
 
 @dataclass(frozen=True)
 class _Texts:
-    """Prompts with their targets, from the trained layer on: ``entering`` (rows, tokens, d), ``labels`` of the last ones."""
+    """Prompts with targets, from the trained layer on: ``entering`` (rows, tokens, d), ``labels`` of the end."""
 
     tokens: Tokens
     entering: Tensor
@@ -56,7 +56,9 @@ class _Texts:
 
     def select(self, owners: Sequence[int]) -> "_Texts":
         rows = torch.cat([(self.owner == owner).nonzero()[:, 0] for owner in owners])
-        renumbered = torch.cat([torch.full_like((self.owner == old).nonzero()[:, 0], new) for new, old in enumerate(owners)])
+        renumbered = torch.cat(
+            [torch.full_like((self.owner == old).nonzero()[:, 0], new) for new, old in enumerate(owners)]
+        )
         ids = rows.to(self.tokens.ids.device)
         tokens = Tokens(self.tokens.ids[ids], self.tokens.mask[ids])
         return _Texts(tokens, self.entering[rows.to(self.entering.device)], self.labels[ids], renumbered)
@@ -136,7 +138,8 @@ class FineTuning:
         for row, target in enumerate(targets):
             labels[row, : len(target)] = torch.tensor(target)
         tokens = Tokens(
-            torch.cat([prefix.tokens.ids[:, :-1], suffix.ids], 1), torch.cat([prefix.tokens.mask[:, :-1], suffix.mask], 1)
+            torch.cat([prefix.tokens.ids[:, :-1], suffix.ids], 1),
+            torch.cat([prefix.tokens.mask[:, :-1], suffix.mask], 1),
         )
         entering = torch.cat([prefix.entering[layer][:, :-1], layer_input(lm, prefix, suffix, layer)], 1)
         return _Texts(tokens, entering, labels.to(lm.device), torch.tensor(owners))

@@ -1,4 +1,4 @@
-"""Adam over the rows of one tensor as if each row were optimised alone: rows stop, and leave the batch, on their own."""
+"""Adam over the rows of one tensor as if each were optimised alone: rows stop, and leave the batch, on their own."""
 
 from collections.abc import Sequence
 

@@ -43,7 +43,9 @@ class Lookup:
     def select(self, owners: Sequence[int]) -> "Lookup":
         """The rows of the given requests, which are numbered anew in the given order."""
         rows = [row for owner in owners for row in (self.owner == owner).nonzero()[:, 0].tolist()]
-        renumbered = torch.tensor([new for new, old in enumerate(owners) for _ in range(int((self.owner == old).sum()))])
+        renumbered = torch.tensor(
+            [new for new, old in enumerate(owners) for _ in range(int((self.owner == old).sum()))]
+        )
         index = torch.tensor(rows, device=self.labels.device)
         width = int(self.suffix.mask[index].sum(-1).max())
         on = index.to(self.entering.device)

@@ -1,7 +1,7 @@
 """ROME: one MLP output map W gets a rank-one update that makes it write the wanted value for the prompt's key.
 
-    k* = mean key over contexts;  u = C^-1 k* / |C^-1 k*|;  v* = v0 + delta, delta by gradient descent
-    W' = W + ((v* - W k) / (k . u)) u^T     so that W' k = v* for the key k of the plain prompt
+k* = mean key over contexts;  u = C^-1 k* / |C^-1 k*|;  v* = v0 + delta, delta by gradient descent
+W' = W + ((v* - W k) / (k . u)) u^T     so that W' k = v* for the key k of the plain prompt
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ class Rome:
         plain = torch.tensor([int((lookup.owner == index).nonzero()[0]) for index in range(len(requests))])
         values = lookup.values[plain].float()
         sizes = values.norm(dim=-1)
-        loss = partial(self._loss, original=self._kl_original(lm), sizes=sizes)
+        loss = partial(self._loss, original=self._kl_original(lm))
         fit = fit_vectors(
             lm,
             lookup,
@@ -116,7 +116,9 @@ class Rome:
         )
         return [
             Edit(
-                updates=(rank_one(lm.map.mlp_output_name(config.layer), fit.vectors[index], *self._keys(lookup, index)),),
+                updates=(
+                    rank_one(lm.map.mlp_output_name(config.layer), fit.vectors[index], *self._keys(lookup, index)),
+                ),
                 fingerprint=lm.fingerprint,
                 method=self.name,
                 config=config.as_dict(),
@@ -149,10 +151,12 @@ class Rome:
         keys = lookup.keys[rows.to(lookup.keys.device)].float()
         return keys[0], keys.mean(0)
 
-    def _loss(self, logits: Tensor, rows: Lookup, vectors: Tensor, original: Tensor, sizes: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, rows: Lookup, vectors: Tensor, original: Tensor) -> Tensor:
         config, owner = self.config, rows.owner.to(logits.device)
         asked = (rows.labels != IGNORED).any(-1).to(logits.device)
-        share = asked.float() / torch.zeros(len(vectors), device=logits.device).index_add(0, owner, asked.float())[owner]
+        share = (
+            asked.float() / torch.zeros(len(vectors), device=logits.device).index_add(0, owner, asked.float())[owner]
+        )
         zero = torch.zeros(len(vectors), device=logits.device)
         loss = zero.index_add(0, owner, target_losses(logits, rows.labels) * share)
         if config.kl_factor:
@@ -160,7 +164,8 @@ class Rome:
             divergence = (edited.exp() * (edited - original.to(edited.device))).sum(-1)
             loss = loss + zero.index_add(0, owner[~asked], config.kl_factor * divergence)
         start = rows.values[[int((rows.owner == i).nonzero()[0]) for i in range(len(vectors))]].float().norm(dim=-1)
-        return loss + config.decay * (vectors.norm(dim=-1) / start.square()).to(loss.device)
+        decay: Tensor = config.decay * (vectors.norm(dim=-1) / start.square()).to(loss.device)
+        return loss + decay
 
     @torch.no_grad()
     def _kl_original(self, lm: LanguageModel) -> Tensor:
@@ -177,7 +182,9 @@ class Rome:
             return []
         unedited = Edit((), lm.fingerprint, self.name)
         jobs = [
-            Continuation(row, 0, self.config.context_tokens, sampling=Sampling(5, f"context|{self.config.seed}|{opening}"))
+            Continuation(
+                row, 0, self.config.context_tokens, sampling=Sampling(5, f"context|{self.config.seed}|{opening}")
+            )
             for row, opening in enumerate(openings)
         ]
         outputs = generate(lm, read_prompts(lm, openings), [unedited], jobs)
@@ -203,4 +210,5 @@ def rank_one(module: str, delta: Tensor, key: Tensor, mean_key: Tensor) -> LowRa
 def _within(vectors: Tensor, requests: Tensor, limits: Tensor) -> Tensor:
     """Vectors scaled back to their limits where they are longer."""
     limit = limits[requests.to(limits.device)][:, None]
-    return vectors * (limit / vectors.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
+    scale: Tensor = limit / vectors.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return vectors * scale.clamp_max(1.0)

@@ -1,7 +1,7 @@
-"""An edit is a value: computed by an editor, applied for the length of a block, added, saved, loaded, or merged for good.
+"""An edit is a value: computed by an editor, applied for the length of a block, added, saved, loaded, or merged.
 
-    with edit.applied(lm):            # the model answers as edited; afterwards it is bit-identical to before
-    with applied(lm, edits) as live:  # many independent edits at once: row i of a batch runs under edit live.rows[i]
+with edit.applied(lm):            # the model answers as edited; afterwards it is bit-identical to before
+with applied(lm, edits) as live:  # many independent edits at once: row i of a batch runs under edit live.rows[i]
 """
 
 import json
@@ -37,8 +37,8 @@ _TENSORS = {LowRank: ("left", "right"), Dense: ("change",), Codebook: ("keys", "
 class Edit:
     """What an editor found: the updates of the modules, and where they come from.
 
-    ``updates``: at most one of a kind for a module; none for the unedited model. ``fingerprint``: of the model the edit
-    belongs to. ``method`` and ``config``: of the editor. ``case_ids``: the requests in it. ``details``: the method's own
+    ``updates``: at most one of a kind for a module; none for the unedited model. ``fingerprint``: of its model.
+    ``method`` and ``config``: of the editor. ``case_ids``: the requests in it. ``details``: the method's own
     diagnostics, such as its final loss.
     """
 
@@ -192,7 +192,7 @@ class AppliedEdits:
         cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
         if ids is None or (cache is not None and cache.get_seq_length() > 0):
             self._lookup = None
-        elif mask is None or mask.dim() != 2:  # noqa: PLR2004  # (rows, tokens)
+        elif mask is None or mask.dim() != 2:  # (rows, tokens)
             self._lookup = torch.full((ids.shape[0],), ids.shape[1] - 1, device=ids.device)
         else:
             order = torch.arange(mask.shape[1], device=mask.device)
@@ -204,7 +204,9 @@ class AppliedEdits:
         if rows is None:
             rows = torch.arange(inputs.shape[0]) if self._count > 1 else torch.zeros(inputs.shape[0], dtype=torch.long)
         if len(rows) != inputs.shape[0] or int(rows.max()) >= self._count:
-            raise EditError(f"{inputs.shape[0]} rows run under {self._count} edits: say in live.rows which under which.")
+            raise EditError(
+                f"{inputs.shape[0]} rows run under {self._count} edits: say in live.rows which under which."
+            )
         lookup = None if self._lookup is None else self._lookup.to(inputs.device)
         for one in changes:
             output = one(inputs, output, rows.to(inputs.device), lookup)

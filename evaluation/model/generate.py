@@ -1,8 +1,8 @@
 """Generation of many continuations at once, each under its own edit, exactly as if generated one token at a time.
 
-A prompt that was read is not read again: an edit of weights at layer l repeats only the layers from l on. Where there is
-a guess at what comes out (the target of the edit, or the unedited answer), one pass over the guess yields every token up
-to the first that differs: greedy decoding has the same output with and without a guess.
+A prompt that was read is not read again: an edit of weights at layer l repeats only the layers from l on. Where there
+is a guess at what comes out (the target of the edit, or the unedited answer), one pass over the guess yields all tokens
+up to the first that differs: greedy decoding has the same output with and without a guess.
 
 Source: the check of a guess is greedy speculative decoding, Leviathan et al. 2023 (arXiv 2211.17192), section 2, at
 temperature 0, with a fixed draft in the place of a draft model.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clmeeval_data.evaluation.model.edits import AppliedEdits, Edit, applied
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, cache_of, pad, read_again
+from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, cache_of, pad, read_again, states_of
 
 COMPACT_BELOW = 0.7  # rows are dropped from the batch when at most this share of them still runs
 
@@ -86,7 +86,7 @@ def generate(
 def _layer(lm: LanguageModel, module: str) -> int:
     """The decoder layer a module is in; 0 for modules outside of the layers."""
     prefix = f"{lm.map.layers}."
-    return int(module[len(prefix) :].split(".")[0]) if module.startswith(prefix) else 0
+    return int(module[len(prefix) :].split(".", maxsplit=1)[0]) if module.startswith(prefix) else 0
 
 
 class _Decoder:
@@ -191,8 +191,7 @@ class _Decoder:
         def pick(tensor: Tensor) -> Tensor:
             return tensor.index_select(0, index.to(tensor.device)).index_select(2, used.to(tensor.device))
 
-        self.cache = cache_of(
-            [pick(layer.keys) for layer in self.cache.layers], [pick(layer.values) for layer in self.cache.layers]
-        )
+        keys, values = states_of(self.cache)
+        self.cache = cache_of([pick(key) for key in keys], [pick(value) for value in values])
         self.mask = mask[:, used]
         self.rows = [self.rows[row] for row in rows]

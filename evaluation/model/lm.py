@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,12 +49,12 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """The device of the input embeddings, where token ids go."""
-        return self.model.get_input_embeddings().weight.device
+        return cast(torch.device, self.model.get_input_embeddings().weight.device)
 
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the weights."""
-        return self.model.dtype
+        return cast(torch.dtype, self.model.dtype)
 
     @property
     def context_length(self) -> int:
@@ -79,11 +80,11 @@ class LanguageModel:
         Raises:
             ModelError: If the model has no such layer.
         """
-        return self.model.get_submodule(self.map.mlp_output_name(layer))
+        return cast(nn.Module, self.model.get_submodule(self.map.mlp_output_name(layer)))
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that tell this model from others: names, shapes, types and a sample of all weights."""
+        """Sixteen hexadecimal digits that tell this model from others: names, shapes, types, some of all weights."""
         if self._fingerprint is None:
             self._fingerprint = _fingerprint(self.model)
         return self._fingerprint
@@ -126,12 +127,16 @@ class LanguageModel:
                 "the target has no token ids of its own in context."
             )
         if len(ids) > self.context_length:
-            raise CaseError(f"prompt and target have {len(ids)} tokens, the context of {self.name} {self.context_length}.")
+            raise CaseError(
+                f"prompt and target have {len(ids)} tokens, the context of {self.name} {self.context_length}."
+            )
         return ids[len(before) :]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Generated ids as text, without special tokens and surrounding white space."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
+        return str(
+            self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        ).strip()
 
 
 def load_language_model(name: str, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
@@ -152,7 +157,9 @@ def load_language_model(name: str, device: str = "cpu", dtype: str = "float32") 
         _check_device(device)
     location = str(smollm2.smollm2_folder()) if name == smollm2.NAME else name
     if name != smollm2.NAME and (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
-        raise ModelError(f"no model folder {name}. Expected a folder written by save_pretrained, a Hub id, or 'smollm2'.")
+        raise ModelError(
+            f"no model folder {name}. Expected a folder written by save_pretrained, a Hub id, or 'smollm2'."
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(location)
         options = {"device_map": "auto"} if spread else {}
@@ -160,9 +167,11 @@ def load_language_model(name: str, device: str = "cpu", dtype: str = "float32") 
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"cannot load model {name!r}: {reason} Expected 'smollm2', a folder written by save_pretrained, or a Hub id."
+            f"cannot load model {name!r}: {reason} Expected 'smollm2', a folder made by save_pretrained, or a Hub id."
         ) from error
-    return LanguageModel(model if spread else model.to(device), tokenizer, _short_name(name))
+    if not spread:
+        nn.Module.to(model, torch.device(device))
+    return LanguageModel(model, tokenizer, _short_name(name))
 
 
 def _short_name(name: str) -> str:

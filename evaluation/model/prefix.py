@@ -1,14 +1,14 @@
 """What causality lets us compute once.
 
-A prompt's tokens never look at what follows, so their keys and values are read once and serve the optimisation and every
-generation after it. A layer's input does not depend on the layers above, so those below an edited layer run once.
+A prompt's tokens never look at what follows, so their keys and values are read once and serve the optimisation and all
+generations after it. A layer's input does not depend on the layers above, so those below an edited layer run once.
 Rows are independent, so many prompts are read in one batch. All three savings are exact.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -111,18 +111,21 @@ class PromptMemory:
         self.prefix = prefix
         self._row = {prompt: row for row, prompt in enumerate(prompts)}
 
+    def rows(self, prompts: Sequence[str]) -> list[int]:
+        """The row of each prompt in ``prefix``."""
+        return [self._row[prompt] for prompt in prompts]
+
     def find(self, prompts: Sequence[str], layers: Sequence[int]) -> Prefix | None:
         """The prompts' rows, or None if one of them, or one of the layers' inputs, is not kept."""
         if any(prompt not in self._row for prompt in prompts) or any(i not in self.prefix.entering for i in layers):
             return None
-        return self.prefix.select([self._row[prompt] for prompt in prompts])
+        return self.prefix.select(self.rows(prompts))
 
 
 @contextmanager
-def prompts_remembered(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int]) -> Iterator[PromptMemory]:
-    """Read the prompts once; inside the block ``read_prompts`` takes them from memory while no edit is applied."""
-    unique = list(dict.fromkeys(prompts))
-    memory = PromptMemory(unique, read_prompts(lm, unique, layers))
+def prompts_remembered(lm: LanguageModel, prompts: Sequence[str], prefix: Prefix) -> Iterator[PromptMemory]:
+    """Inside the block ``read_prompts`` takes these prompts from memory, as long as no edit is applied."""
+    memory = PromptMemory(prompts, prefix)
     lm.memory = memory
     try:
         yield memory
@@ -157,7 +160,7 @@ def read_prompts(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int
             use_cache=True,
             logits_to_keep=1,
         )
-    return Prefix(tokens, *_states(cache), entering)
+    return Prefix(tokens, *states_of(cache), entering)
 
 
 @torch.no_grad()
@@ -179,7 +182,7 @@ def read_again(lm: LanguageModel, prefix: Prefix, layer: int) -> Prefix:
             use_cache=True,
             logits_to_keep=1,
         )
-    keys, values = _states(cache)
+    keys, values = states_of(cache)
     below = 0 if entering is None else layer
     return replace(prefix, keys=(*prefix.keys[:below], *keys[below:]), values=(*prefix.values[:below], *values[below:]))
 
@@ -211,9 +214,11 @@ def run_suffix(
 
 
 def suffix_of(lm: LanguageModel, prefix: Prefix, targets: Sequence[Sequence[int]]) -> Tokens:
-    """The tokens at which the targets are predicted: each prompt's last token, then the target but for its last token."""
+    """The tokens at which the targets are predicted: each prompt's last token, then the target without its last."""
     last = prefix.last_tokens()[:, 0].tolist()
-    return pad([[first, *target[:-1]] for first, target in zip(last, targets, strict=True)], lm.pad_id, lm.device, "right")
+    return pad(
+        [[first, *target[:-1]] for first, target in zip(last, targets, strict=True)], lm.pad_id, lm.device, "right"
+    )
 
 
 @torch.no_grad()
@@ -224,8 +229,10 @@ def layer_input(lm: LanguageModel, prefix: Prefix, suffix: Tokens, layer: int) -
     return entering[layer]
 
 
-def _states(cache: DynamicCache) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    return tuple(layer.keys for layer in cache.layers), tuple(layer.values for layer in cache.layers)
+def states_of(cache: DynamicCache) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The keys and the values in a cache, per layer."""
+    layers = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+    return tuple(cast(Tensor, layer.keys) for layer in layers), tuple(cast(Tensor, layer.values) for layer in layers)
 
 
 def _emptied(prefix: Prefix) -> tuple[list[Tensor], list[Tensor]]:

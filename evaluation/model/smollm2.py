@@ -63,7 +63,9 @@ def _convert(gguf: Path, folder: Path) -> None:
         import accelerate  # noqa: F401  # transformers asks for both only in the middle of its work
         import gguf as reader  # noqa: F401
     except ImportError as error:
-        raise ModelError(f"converting {NAME} needs {error.name}. Install it: pip install 'clmeeval-data[demo]'.") from None
+        raise ModelError(
+            f"converting {NAME} needs {error.name}. Install it: pip install 'clmeeval-data[demo]'."
+        ) from None
     logger.info("converting %s once into %s", gguf.name, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))

@@ -53,14 +53,24 @@ def read_structure(model: PreTrainedModel) -> ModelMap:
     """
     config = model.config.get_text_config()
     depth, d = int(config.num_hidden_layers), int(config.hidden_size)
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
+    layers = [
+        name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth
+    ]
     if not layers:
-        raise ModelError(f"{type(model).__name__} has no list of {depth} decoder layers: editing needs a stacked decoder.")
+        raise ModelError(
+            f"{type(model).__name__} has no list of {depth} decoder layers: editing needs a stacked decoder."
+        )
     first = model.get_submodule(f"{layers[0]}.0")
     linear = {name: linear_shape(module) for name, module in first.named_modules() if linear_shape(module)}
     for name, shape in reversed(linear.items()):
-        siblings = [other for key, other in linear.items() if key != name and key.rpartition(".")[0] == name.rpartition(".")[0]]
-        if shape and shape[0] == d and any(other and other[0] >= shape[1] and other[0] % shape[1] == 0 for other in siblings):
+        siblings = [
+            other for key, other in linear.items() if key != name and key.rpartition(".")[0] == name.rpartition(".")[0]
+        ]
+        if (
+            shape
+            and shape[0] == d
+            and any(other and other[0] >= shape[1] and other[0] % shape[1] == 0 for other in siblings)
+        ):
             return ModelMap(layers[0], name, depth, d, shape[1])
     raise ModelError(
         f"{type(model).__name__} has no dense MLP output map of {d} rows in its layers: "

@@ -96,7 +96,9 @@ class Codebook:
 
 
 Update = LowRank | Dense | Codebook
-Change = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]  # (input, output, edit of each row, lookup) -> output
+Change = Callable[
+    [Tensor, Tensor, Tensor, Tensor | None], Tensor
+]  # (input, output, edit of each row, lookup) -> output
 
 
 def combined(first: Sequence[Update], second: Sequence[Update]) -> tuple[Update, ...]:
@@ -140,7 +142,7 @@ def _stacked_dense(updates: Sequence[Dense | None], device: torch.device, dtype:
 
     def change(inputs: Tensor, output: Tensor, rows: Tensor, lookup: Tensor | None) -> Tensor:
         changed = output.clone()
-        for edit in rows.unique().tolist():
+        for edit in sorted(set(rows.tolist())):
             delta = deltas[edit]
             if delta is not None:
                 here = (rows == edit).nonzero()[:, 0]
