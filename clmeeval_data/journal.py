@@ -1,14 +1,14 @@
 """An append-only JSON-lines file with one line per finished id: what "resume" means, for builds and evaluations alike.
 
 Lines that belong together are appended by one write and flushed to disk, so a killed process leaves whole groups behind
-and at most one torn line, which the next ``read`` drops.
+and at most one torn line, which ``read`` passes over and the next ``append`` cuts off.
 """
 
 import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from clmeeval_data.errors import ResultsError
 
@@ -24,7 +24,7 @@ class Journal:
         self.path = path
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """All finished entries by id, oldest first. A torn last line is cut off the file; its id counts as not done.
+        """All finished entries by id, oldest first. A torn last line is passed over; its id counts as not done.
 
         Raises:
             ResultsError: If a line other than a torn last one is damaged, or an id occurs twice.
@@ -32,24 +32,32 @@ class Journal:
         if not self.path.exists():
             return {}
         content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
         entries: dict[str, dict[str, Any]] = {}
-        for number, line in enumerate(whole.splitlines(), start=1):
+        for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
             entry = self._parse(line, number)
             if entry["id"] in entries:
                 raise ResultsError(f"{self.path}:{number}: id {entry['id']!r} occurs twice. Remove one of the lines.")
             entries[entry["id"]] = entry
-        if len(whole) < len(content):
-            os.truncate(self.path, len(whole))
         return entries
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Add finished entries, each with an ``id``, by one write that is on disk when this returns."""
+        """Add finished entries, each with an ``id``, by one write that is on disk when this returns.
+
+        Raises:
+            ResultsError: If they cannot be written.
+        """
         lines = "".join(json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in entries)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab", buffering=0) as file:
-            file.write(lines.encode("utf-8", "backslashreplace"))
-            os.fsync(file.fileno())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                _cut_torn_line(file)
+                file.write(lines.encode("utf-8", "backslashreplace"))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ResultsError(
+                f"cannot write {self.path}: {error.strerror}. Make room, or choose another folder."
+            ) from error
 
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
@@ -59,3 +67,14 @@ class Journal:
             raise ResultsError(
                 f"{self.path}:{number}: not a JSON object with an 'id'. Remove the line to have it computed again."
             ) from None
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    """Cut what a killed process left behind the last line feed."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)

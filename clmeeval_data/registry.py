@@ -43,3 +43,11 @@ class Registry(Mapping[str, T], Generic[T]):
     def __len__(self) -> int:
         """How many names there are."""
         return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether an entry carries that name; nothing is imported."""
+        return name in self._entries
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The object registered under a name, or the default where there is none."""
+        return self[name] if name in self._entries else default

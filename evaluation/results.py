@@ -9,14 +9,13 @@ The hash covers the identity, which is everything that can change a number and n
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clmeeval_data.atomic import written_aside
 from clmeeval_data.errors import ResultsError
 from clmeeval_data.journal import Journal
 
@@ -122,12 +121,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         ResultsError: If the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, sort_keys=True, ensure_ascii=False)
-            file.write("\n")
-        Path(aside).replace(path)
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror}. Choose a folder you may write to.") from error
 

@@ -94,7 +94,7 @@ def run_method(
         return folder
     editor.prepare(lm, tests.train)
     answers = UneditedAnswers(out, tests.benchmark.name, lm)
-    evaluation = _Evaluation(lm, editor, answers, tests.benchmark is CNLE, seed)
+    evaluation = Evaluation(lm, editor, answers, tests.benchmark is CNLE, seed)
     for batch in _batches(tests.cases, batch_size):
         missing = [case for case in batch if case.case_id not in done]
         if missing:
@@ -107,7 +107,7 @@ def run_method(
 
 
 @dataclass(frozen=True)
-class _Evaluation:
+class Evaluation:
     """What the cases of a run have in common. ``code``: whether targets are code."""
 
     lm: LanguageModel

@@ -5,8 +5,6 @@ with applied(lm, edits) as live:  # many independent edits at once: row i of a b
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clmeeval_data.atomic import written_aside
 from clmeeval_data.errors import EditError
 from clmeeval_data.evaluation.model.hooks import changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -125,11 +124,8 @@ class Edit:
             "case_ids": self.case_ids,
             "details": dict(self.details),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        save_file(tensors, aside, metadata={"format": FORMAT, "edit": json.dumps(header)})
-        Path(aside).replace(path)
+        with written_aside(path) as aside:
+            save_file(tensors, aside, metadata={"format": FORMAT, "edit": json.dumps(header)})
 
     @classmethod
     def load(cls, path: Path, lm: LanguageModel | None = None) -> "Edit":

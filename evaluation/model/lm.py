@@ -128,7 +128,7 @@ class LanguageModel:
             )
         if len(ids) > self.context_length:
             raise CaseError(
-                f"prompt and target have {len(ids)} tokens, the context of {self.name} {self.context_length}."
+                f"prompt and target have {len(ids)} tokens; the context of {self.name} holds {self.context_length}."
             )
         return ids[len(before) :]
 

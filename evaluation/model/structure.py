@@ -8,6 +8,8 @@ from transformers.pytorch_utils import Conv1D
 
 from clmeeval_data.errors import ModelError
 
+MLP_INPUT_MAPS = 2  # at most: the gate and the input map
+
 
 @dataclass(frozen=True)
 class ModelMap:
@@ -46,7 +48,8 @@ def read_structure(model: PreTrainedModel) -> ModelMap:
     """Find the decoder layers and the MLP output map of a causal LM by structure.
 
     The decoder layers are the module list that is as long as the model is deep. The MLP output map is the last linear
-    module of a layer that maps the width of a sibling back to the hidden size.
+    module of a layer that maps the width of its one or two siblings (a gate may stand beside the input map, or be fused
+    with it) back to the hidden size; attention has three siblings, or a fused one three times as wide.
 
     Raises:
         ModelError: If one of the two is not there; the message says which.
@@ -61,21 +64,19 @@ def read_structure(model: PreTrainedModel) -> ModelMap:
             f"{type(model).__name__} has no list of {depth} decoder layers: editing needs a stacked decoder."
         )
     first = model.get_submodule(f"{layers[0]}.0")
-    linear = {name: linear_shape(module) for name, module in first.named_modules() if linear_shape(module)}
-    for name, shape in reversed(linear.items()):
-        siblings = [
-            other for key, other in linear.items() if key != name and key.rpartition(".")[0] == name.rpartition(".")[0]
-        ]
-        if (
-            shape
-            and shape[0] == d
-            and any(other and other[0] >= shape[1] and other[0] % shape[1] == 0 for other in siblings)
-        ):
-            return ModelMap(layers[0], name, depth, d, shape[1])
+    linear = {name: shape for name, module in first.named_modules() if (shape := linear_shape(module))}
+    for name, (outputs, f) in reversed(linear.items()):
+        siblings = [shape for other, shape in linear.items() if other != name and _parent(other) == _parent(name)]
+        if outputs == d and 0 < len(siblings) <= MLP_INPUT_MAPS and all(s in {(f, d), (2 * f, d)} for s in siblings):
+            return ModelMap(layers[0], name, depth, d, f)
     raise ModelError(
         f"{type(model).__name__} has no dense MLP output map of {d} rows in its layers: "
         "models with mixtures of experts or fused MLPs are not supported."
     )
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def linear_shape(module: nn.Module) -> tuple[int, int] | None:

@@ -149,7 +149,7 @@ def test_rows_say_which_edit_they_run_under(lm):
         live.rows = torch.tensor([2, 0, 1, 1, 0])
         together = lm.model(input_ids=ids).logits
         live.rows = torch.tensor([0, 3, 0, 0, 0])
-        with pytest.raises(EditError, match="say in live.rows"):
+        with pytest.raises(EditError, match=r"say in live\.rows"):
             lm.model(input_ids=ids)
     for row, edit in enumerate([2, 0, 1, 1, 0]):
         torch.testing.assert_close(together[row], alone[edit], atol=1e-4, rtol=1e-4)
@@ -185,7 +185,7 @@ def test_a_codebook_fires_at_the_end_of_the_prompt_and_not_on_generated_tokens(l
 
 
 def test_the_end_of_a_right_padded_prompt_is_found_by_its_mask(lm):
-    edit, ids = edit_of(lm, "codebook"), torch.tensor([lm.encode("x = 1") + [0, 0]])
+    edit, ids = edit_of(lm, "codebook"), torch.tensor([[*lm.encode("x = 1"), 0, 0]])
     mask = (ids != 0).long()
     with torch.no_grad(), edit.applied(lm):
         padded = lm.model(input_ids=ids, attention_mask=mask).logits[0, -3]

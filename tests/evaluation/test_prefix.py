@@ -44,7 +44,7 @@ def test_skipping_the_layers_below_changes_nothing(lm):
     whole = run_suffix(lm, prefix, suffix)
     for layer in (1, 2, 3):
         ran = []
-        handles = [m.mlp.register_forward_hook(lambda *a: ran.append(1)) for m in lm.layer_modules]
+        handles = [m.mlp.register_forward_hook(lambda *a, ran=ran: ran.append(1)) for m in lm.layer_modules]
         part = run_suffix(lm, prefix, suffix, layer, layer_input(lm, prefix, suffix, layer))
         for handle in handles:
             handle.remove()

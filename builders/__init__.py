@@ -1,0 +1,1 @@
+"""Raw corpora -> CNLE and CSNE."""

@@ -1,0 +1,1 @@
+"""From result folders to tables, plots and one page. Loads no torch."""

@@ -1,0 +1,163 @@
+"""Runs as the report sees them, read from their folders and checked."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clmeeval_data.errors import ResultsError
+from clmeeval_data.evaluation.results import RunFolder, find_runs
+from clmeeval_data.evaluation.scoring.signature import signature
+from clmeeval_data.evaluation.scoring.significance import Estimate
+from clmeeval_data.evaluation.scoring.summary import summarise
+
+Measure = tuple[str, str]  # dimension and metric, or "cost" and what it counts
+PEAK: Measure = ("cost", "peak_bytes")
+
+
+@dataclass(frozen=True)
+class Cases:
+    """How many cases a run has, how many are finished (failed ones included), failed, and too short for BLEU-4."""
+
+    total: int
+    finished: int
+    failed: int
+    short_targets: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what it is (``identity``), where it ran (``environment``), and its estimates by dimension and metric."""
+
+    folder: RunFolder
+    identity: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    hash: str
+    signature: str
+    complete: bool
+    cases: Cases
+    estimates: Mapping[Measure, Estimate]
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(self.identity["dataset"]["name"])
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.identity["model"]["name"])
+
+    @property
+    def method(self) -> str:
+        """Name of the editing method."""
+        return str(self.identity["method"]["name"])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Configuration of the editing method."""
+        config = self.identity["method"].get("config")
+        return config if isinstance(config, Mapping) else {}
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """The finished cases by id.
+
+        Raises:
+            ResultsError: If the journal is damaged or cannot be read.
+        """
+        return _entries(self.folder)
+
+
+def load_runs(results: Iterable[Path]) -> list[Run]:
+    """Every run below the given folders, each once.
+
+    Raises:
+        ResultsError: If a folder does not exist or a run in it is damaged, or if there is no run at all.
+    """
+    searched = list(results)
+    folders = {run.path.resolve(): run for root in searched for run in find_runs(root)}
+    if not folders:
+        named = ", ".join(map(str, searched)) or "the given folders"
+        raise ResultsError(
+            f"no runs in {named}. Expected <dataset>/<model>/<method>--<hash>/run.json below; "
+            "make some with clmeeval-evaluate run --out FOLDER."
+        )
+    return [read_run(folder) for folder in folders.values()]
+
+
+def read_run(folder: RunFolder) -> Run:
+    """One run: from its summary where it is complete, else from its journal by the same aggregation.
+
+    Raises:
+        ResultsError: If run.json, summary.json or records.jsonl is damaged.
+    """
+    described = folder.run()
+    try:
+        identity, environment = described["identity"], described["environment"]
+        line, names = signature(described), [identity[part]["name"] for part in ("dataset", "model", "method")]
+        total = int(identity["dataset"]["n"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(folder.path / "run.json", error) from None
+    if not all(isinstance(name, str) and name for name in names):
+        raise _damaged(folder.path / "run.json", ValueError("a name is not a text"))
+    summary = folder.summary()
+    complete = summary is not None
+    if summary is None:
+        summary = _summarised(folder, total)
+    try:
+        return Run(
+            folder=folder,
+            identity=identity,
+            environment=environment,
+            hash=str(described["hash"]),
+            signature=line,
+            complete=complete,
+            cases=_cases(summary["cases"]),
+            estimates=_estimates(summary),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(folder.path / "summary.json", error) from None
+
+
+def _entries(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    try:
+        return folder.journal.read()
+    except OSError as error:
+        raise ResultsError(f"cannot read {folder.journal.path}: {error.strerror}. Check its permissions.") from error
+
+
+def _summarised(folder: RunFolder, total: int) -> dict[str, Any]:
+    try:
+        return summarise(_entries(folder).values(), total)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder.journal.path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ResultsError:
+    what = f"lacks {error}" if isinstance(error, KeyError) else f"is not of the expected form ({error})"
+    return ResultsError(f"{path} {what}. Expected a file of clmeeval-evaluate run: move the folder away and run again.")
+
+
+def _cases(raw: Mapping[str, Any]) -> Cases:
+    return Cases(int(raw["total"]), int(raw["finished"]), int(raw["failed"]), int(raw.get("short_targets", 0)))
+
+
+def _estimates(summary: Mapping[str, Any]) -> dict[Measure, Estimate]:
+    found = {
+        (dimension, metric): _estimate(raw)
+        for dimension, metrics in summary["scores"].items()
+        for metric, raw in metrics.items()
+    }
+    found["cost", "edit_seconds"] = _estimate(summary["cost"]["edit_seconds"])
+    peak = summary["cost"]["peak_bytes"]
+    if peak is not None:
+        found[PEAK] = _estimate({"mean": peak, "low": None, "high": None, "n": 1})
+    return {measure: estimate for measure, estimate in found.items() if estimate.mean is not None}
+
+
+def _estimate(raw: Mapping[str, Any]) -> Estimate:
+    numbers = [None if raw[key] is None else float(raw[key]) for key in ("mean", "low", "high")]
+    if not all(number is None or math.isfinite(number) for number in numbers):
+        raise ValueError(f"{dict(raw)} has a number that is not finite")
+    return Estimate(numbers[0], numbers[1], numbers[2], int(raw["n"]))

@@ -1,0 +1,247 @@
+"""Runs side by side: one table per data set, model and signature.
+
+So numbers that differ in more than the method never share a table.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from clmeeval_data.evaluation.report.runs import PEAK, Measure, Run
+from clmeeval_data.evaluation.scoring.metrics import METRICS
+from clmeeval_data.evaluation.scoring.significance import Estimate
+from clmeeval_data.evaluation.scoring.summary import DIMENSIONS, EXACT_MATCH_ALL
+
+FLOOR = "none"  # the method that edits nothing
+FEWEST_CASES = 5  # with fewer, an interval says nothing that could single out a best row
+ARROWS = {"higher": "↑", "lower": "↓"}
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure of a table: its title, its direction, and in which form its numbers are written."""
+
+    measure: Measure
+    title: str
+    better: Better
+    form: Literal["score", "bits", "seconds", "megabytes"] = "score"
+
+    @property
+    def dimension(self) -> str:
+        """The dimension, or "cost"."""
+        return self.measure[0]
+
+    @property
+    def arrow(self) -> str:
+        """↑ where higher is better, ↓ where lower is."""
+        return ARROWS[self.better]
+
+    def text(self, value: float) -> str:
+        """A number of this column as tables show it."""
+        if self.form == "megabytes":
+            return f"{value / 1e6:,.0f}"
+        if self.form == "seconds":
+            return f"{value:.1f}" if value >= 100 else f"{value:.2f}"
+        return f"{value:.2f}" if self.form == "bits" else f"{value:.3f}"
+
+    def bounds(self, estimate: Estimate) -> str:
+        """The interval of an estimate as tables show it, "" where there is none."""
+        if estimate.low is None or estimate.high is None:
+            return ""
+        if self.form == "score":
+            return f"{estimate.low:.2f}–{estimate.high:.2f}"
+        return f"{self.text(estimate.low)}–{self.text(estimate.high)}"
+
+
+def _scores(dimension: str, names: Iterable[str]) -> list[Column]:
+    return [Column((dimension, name), METRICS[name].title, METRICS[name].better) for name in names]
+
+
+PAPER_METRICS = ("exact_match", "bleu", "rouge_l")
+COLUMNS: tuple[Column, ...] = (
+    *_scores("effectiveness", PAPER_METRICS),
+    *_scores("generalisation", PAPER_METRICS),
+    *_scores("specificity", PAPER_METRICS),
+    Column(("specificity", EXACT_MATCH_ALL), "EM, all", "higher"),
+    Column(("fluency", "ngram_entropy"), "bits", METRICS["ngram_entropy"].better, "bits"),
+    Column(("cost", "edit_seconds"), "s/edit", "lower", "seconds"),
+    Column(PEAK, "peak MB", "lower", "megabytes"),
+)
+
+
+def further_columns() -> tuple[Column, ...]:
+    """Columns of the metrics beside the paper's, for the three dimensions that have them."""
+    names = [
+        metric.name for metric in METRICS.values() if metric.scope != "fluency" and metric.name not in PAPER_METRICS
+    ]
+    return tuple(column for dimension in DIMENSIONS[:3] for column in _scores(dimension, names))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run in a table: ``detail`` tells it from others of its method, ``best`` are the measures it is marked in."""
+
+    run: Run
+    detail: str
+    best: frozenset[Measure]
+
+    @property
+    def label(self) -> str:
+        """The method's name, with the detail where there is one."""
+        return f"{self.run.method} ({self.detail})" if self.detail else self.run.method
+
+    def estimate(self, column: Column) -> Estimate | None:
+        """The row's estimate in a column, None where it was not measured."""
+        return self.run.estimates.get(column.measure)
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether this is the method that edits nothing."""
+        return self.run.method == FLOOR
+
+    @property
+    def status(self) -> str:
+        """How many cases are finished and have failed: ``12/12``, ``7/12, 1 failed, incomplete``."""
+        cases = self.run.cases
+        parts = [f"{cases.finished}/{cases.total}"]
+        parts += [f"{cases.failed} failed"] if cases.failed else []
+        parts += [] if self.run.complete else ["incomplete"]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs that are comparable.
+
+    ``differs``: the parts of the signature that other tables of the same data set and model do not share.
+    """
+
+    dataset: str
+    model: str
+    signature: str
+    differs: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """Data set and model, and where there are several such tables what tells this one apart."""
+        apart = f" ({', '.join(self.differs)})" if self.differs else ""
+        return f"{self.dataset.upper()} · {self.model}{apart}"
+
+    def columns(self, candidates: Iterable[Column] = COLUMNS) -> list[Column]:
+        """Those columns in which at least one row has a number."""
+        return [column for column in candidates if any(row.estimate(column) for row in self.rows)]
+
+    def notes(self) -> list[str]:
+        """What a reader must know of this very table, one sentence each."""
+        most = max((row.run.cases for row in self.rows), key=lambda cases: cases.finished)
+        notes = []
+        if most.short_targets:
+            notes.append(
+                f"{most.short_targets} of {most.finished} targets have fewer than four tokens: "
+                "their BLEU is 0 by definition, even for an equal answer."
+            )
+        if any(row.run.cases.failed for row in self.rows):
+            notes.append("A failed case counts as 0 in every score, and not at all in the cost.")
+        if not all(row.run.complete for row in self.rows):
+            notes.append("Incomplete: means over the cases finished so far, never marked as best.")
+        if most.finished < FEWEST_CASES:
+            notes.append(f"Nothing is marked as best with fewer than {FEWEST_CASES} cases.")
+        return notes
+
+
+LEGEND = (
+    "Means with their 95 % bootstrap intervals over cases. ↑ higher is better, ↓ lower is better. "
+    "Bold: clearly the best, as its interval overlaps no other's; equal means are marked together, and where nothing "
+    "is marked no method is clearly best. "
+    "Memory is the peak of an edit above what the model itself takes. "
+    f"{FLOOR!r} is the unedited model: the floor, which is never marked."
+)
+
+
+def build_tables(runs: Iterable[Run]) -> list[Table]:
+    """One table per data set, model and signature; of those of one model the one with most runs stands first.
+
+    In a table the most effective run stands first and the floor last.
+    """
+    groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.dataset, run.model, run.signature].append(run)
+    tables = []
+    for dataset, model, line in sorted(groups, key=lambda key: (*key[:2], -len(groups[key]), key[2])):
+        siblings = [other for name, lm, other in groups if (name, lm) == (dataset, model)]
+        rows = _rows(groups[dataset, model, line])
+        tables.append(Table(dataset, model, line, _differences(line, siblings), rows))
+    return tables
+
+
+def _differences(line: str, siblings: Sequence[str]) -> tuple[str, ...]:
+    """The parts of a signature that its siblings do not all share."""
+    shared = set.intersection(*(set(other.split("|")) for other in siblings))
+    return tuple(part for part in line.split("|") if part not in shared)
+
+
+def _rows(runs: Sequence[Run]) -> tuple[Row, ...]:
+    marked, details = best_runs(runs), _details(runs)
+    rows = [
+        Row(run, detail, frozenset(measure for measure, best in marked.items() if position in best))
+        for position, (run, detail) in enumerate(zip(runs, details, strict=True))
+    ]
+    return tuple(sorted(rows, key=_rank))
+
+
+def _rank(row: Row) -> tuple[bool, list[float], str]:
+    means = [row.estimate(column) for column in COLUMNS if column.measure[1] == "exact_match"]
+    return row.is_floor, [-(estimate.mean or 0.0) if estimate else 0.0 for estimate in means], row.label
+
+
+def _details(runs: Sequence[Run]) -> list[str]:
+    """What tells runs of one method apart: the settings in which they differ; where there are none, hash and folder."""
+    details = [_apart(run, [other for other in runs if other.method == run.method]) for run in runs]
+    repeated = Counter((run.method, detail) for run, detail in zip(runs, details, strict=True))
+    return [
+        detail if repeated[run.method, detail] == 1 else f"{run.hash[:6]} in {run.folder.path.parents[2]}"
+        for run, detail in zip(runs, details, strict=True)
+    ]
+
+
+def _apart(run: Run, alike: Sequence[Run]) -> str:
+    keys = [key for key in run.config if any(other.config.get(key) != run.config[key] for other in alike)]
+    return ", ".join(f"{key} {run.config[key]}" for key in keys[:3])
+
+
+def best_runs(runs: Sequence[Run]) -> dict[Measure, frozenset[int]]:
+    """Per measure the positions of the clearly best run, or of several with equal means; no entry where none is clear.
+
+    Clear means that the interval overlaps no other's. That is cautious: it ignores that all methods are measured on
+    the same cases. The floor, incomplete runs and runs of fewer than five cases take no part.
+    """
+    fair = [
+        position
+        for position, run in enumerate(runs)
+        if run.complete and run.method != FLOOR and run.cases.finished >= FEWEST_CASES
+    ]
+    marked = {}
+    for column in (*COLUMNS, *further_columns()):
+        found = {position: runs[position].estimates.get(column.measure) for position in fair}
+        best = _clearly_best({position: estimate for position, estimate in found.items() if estimate}, column.better)
+        if best:
+            marked[column.measure] = best
+    return marked
+
+
+def _clearly_best(estimates: Mapping[int, Estimate], better: Better) -> frozenset[int]:
+    """Positions of the best mean, empty if there is no other or its interval reaches into theirs."""
+    sign = 1 if better == "higher" else -1
+    spans = {
+        position: sorted((sign * estimate.low, sign * estimate.high))
+        for position, estimate in estimates.items()
+        if estimate.low is not None and estimate.high is not None
+    }
+    means = {position: sign * (estimates[position].mean or 0.0) for position in spans}
+    best = frozenset(position for position, mean in means.items() if mean == max(means.values()))
+    others = [spans[position][1] for position in spans if position not in best]
+    clear = others and max(others) < min(spans[position][0] for position in best)
+    return best if clear else frozenset()

@@ -1,0 +1,1 @@
+"""What is measured of an edited model, with which text, against which reference."""

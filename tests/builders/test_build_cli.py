@@ -1,0 +1,143 @@
+"""The command line: what it writes, and one clear line for whatever is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clmeeval_data.builders.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["clmeeval-build", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def test_cnle_is_built_where_load_dataset_looks_for_it(run):
+    code, out, err = run("cnle", "--limit", 20)
+    assert code == 0
+    assert out.startswith("clmeeval/cnle: 20 cases (train 7, validation 3, test 10)")
+    assert "beyond the limit" in err
+    import datasets
+
+    loaded = datasets.load_dataset("clmeeval/cnle", cache_dir="cache")
+    assert {split: len(loaded[split]) for split in loaded} == {"train": 7, "validation": 3, "test": 10}
+    streamed = list(datasets.load_dataset("clmeeval/cnle", split="test", streaming=True))
+    assert streamed == list(loaded["test"])
+    assert set(streamed[0]["neighborhood"][0]) == {"intent", "snippet", "similarity"}
+
+
+def test_options_reach_the_build(run):
+    assert run("cnle", "--source", "sample", "--out", "here", "--limit", 12, "--seed", 5, "--neighbours", 2)[0] == 0
+    manifest = json.loads(Path("here/manifest.json").read_text())
+    assert (manifest["limit"], manifest["seed"], manifest["recipe"]["locality"]["count"]) == (12, 5, 2)
+    command = manifest["command"].replace("clmeeval-build ", "").split()
+    assert run(*command, "--out", "again")[0] == 0
+    assert Path("again/manifest.json").read_bytes() == Path("here/manifest.json").read_bytes()
+
+
+def test_validate_says_what_is_wrong(run):
+    run("cnle", "--limit", 12)
+    assert run("validate", "clmeeval/cnle") == (0, "0 problems\n", "")
+    path = next(Path("clmeeval/cnle/data").glob("test-*"))
+    path.write_bytes(path.read_bytes()[:200])
+    code, out, _ = run("validate", "clmeeval/cnle")
+    assert code == 1
+    assert "test" in out.splitlines()[0]
+    assert out.splitlines()[-1].endswith(("problem", "problems"))
+
+
+def test_sources_are_listed(run):
+    code, out, _ = run("sources")
+    assert code == 0
+    assert "stdlib" in out
+    assert "PSF-2.0" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cnle", "--source", "sampel"], "unknown source 'sampel'. Did you mean 'sample'?"),
+        (["csne", "--source", "sample"], "source 'sample' makes cnle cases, not csne. Sources for csne: stdlib."),
+        (["cnle", "--limit", "0"], "--limit 0 is too small for three splits. Expected at least 10"),
+        (["cnle", "--limit", "-3"], "--limit -3 is too small"),
+        (["csne", "--limit", "9"], "--limit 9 is too small"),
+        (["cnle", "--neighbours", "0"], "--neighbours 0 is too small. Expected at least 1"),
+        (["cnle", "--neighbours", "5000"], "--neighbours 5000 is more than the cases of some split have"),
+        (["validate", "nowhere"], "no folder nowhere"),
+        (["cnle", "--out", "taken"], "taken holds something else than a dataset of ours"),
+        (["cnle", "--out", "file/below"], "cannot write file/below"),
+    ],
+)
+def test_what_is_wrong_is_one_line(run, arguments, message):
+    Path("taken").mkdir()
+    Path("taken/notes.txt").write_text("mine")
+    Path("file").write_text("mine")
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert Path("taken/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(run):
+    Path("locked").mkdir(mode=0o500)
+    code, _, err = run("cnle", "--out", "locked/cnle")
+    assert code == 2
+    assert err.startswith("error: cannot write locked/cnle")
+
+
+def command(*arguments, cwd):
+    code = "from clmeeval_data.builders.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["cnle", "--bogus"], ["cnle", "--limit", "many"], ["nonsense"]])
+def test_a_wrong_option_is_one_line(tmp_path, arguments):
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "--help" in done.stderr
+
+
+def test_help_has_examples(tmp_path):
+    done = command("csne", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "clmeeval-build csne --source stdlib --out clmeeval/csne --limit 200" in " ".join(done.stdout.split())
+
+
+def test_building_loads_no_torch(tmp_path):
+    code = (
+        "import sys\nfrom clmeeval_data.builders.pipeline import build\n"
+        "from clmeeval_data.builders.recipes import CNLE_SAMPLE\n"
+        "from clmeeval_data.builders.sources import open_source\nfrom pathlib import Path\n"
+        "build(CNLE_SAMPLE, open_source('sample', 'cnle'), Path('out'), limit=10)\n"
+        "assert not {'torch', 'transformers', 'openai'} & set(sys.modules)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True, timeout=60)

@@ -1,0 +1,399 @@
+import gzip
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from clmeeval_data import storage
+from clmeeval_data.errors import DatasetError, SourceError
+from clmeeval_data.records import CNLE, CSNE, SPLITS
+from clmeeval_data.storage import (
+    benchmark_of,
+    content_hash,
+    parquet_path,
+    read_jsonl,
+    read_manifest,
+    read_split,
+    write_dataset,
+    write_jsonl,
+)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def change_manifest(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+# Writing and reading
+
+
+def test_records_round_trip_exactly(cnle_folder, cnle_splits, csne_folder, csne_splits):
+    for folder, splits in ((cnle_folder, cnle_splits), (csne_folder, csne_splits)):
+        assert {split: read_split(folder, split) for split in SPLITS} == splits
+    assert benchmark_of(cnle_folder) is CNLE
+    assert benchmark_of(csne_folder) is CSNE
+
+
+def test_a_case_without_neighbours_round_trips(tmp_path, cnle_records):
+    lone = replace(cnle_records[0], neighborhood=())
+    write_dataset(
+        tmp_path / "d", CNLE, {"train": [lone], "validation": cnle_records[1:2], "test": cnle_records[2:3]}, {}
+    )
+    assert read_split(tmp_path / "d", "train") == [lone]
+
+
+def test_a_dataset_is_these_files(cnle_folder):
+    assert sorted(contents(cnle_folder)) == [
+        "README.md",
+        "data/test-00000-of-00001.parquet",
+        "data/train-00000-of-00001.parquet",
+        "data/validation-00000-of-00001.parquet",
+        "manifest.json",
+    ]
+    assert [path.name for path in cnle_folder.parent.iterdir()] == ["cnle"], "something was left beside the dataset"
+
+
+def test_same_records_same_bytes(tmp_path, cnle_folder, cnle_splits):
+    manifest = read_manifest(cnle_folder)
+    write_dataset(tmp_path / "again", CNLE, cnle_splits, manifest)
+    assert contents(tmp_path / "again") == contents(cnle_folder)
+
+
+def test_parquet_is_written_for_diffs_and_paging(cnle_folder):
+    with pq.ParquetFile(parquet_path(cnle_folder, "test")) as file:
+        column = file.metadata.row_group(0).column(0)
+    assert column.compression == "ZSTD"
+    assert column.has_offset_index
+
+
+def test_manifest_keeps_what_was_given_and_adds_counts_hashes_and_versions(cnle_folder, cnle_splits):
+    manifest = read_manifest(cnle_folder)
+    assert manifest["command"] == "clmeeval-build cnle --seed 0"
+    assert (manifest["benchmark"], manifest["schema_version"]) == ("cnle", "1.0")
+    assert manifest["splits"]["test"] == {
+        "examples": 3,
+        "sha256": content_hash(CNLE.to_row(record) for record in cnle_splits["test"]),
+    }
+    assert set(manifest["versions"]) == {"clmeeval-data", "datasets", "pyarrow", "python"}
+
+
+def test_content_hash_is_the_sha256_of_canonical_json_lines():
+    rows = [{"b": 0.1, "a": "ü\n"}, {"a": [], "b": None}]
+    lines = b'{"a":"\\u00fc\\n","b":0.1}\n{"a":[],"b":null}\n'
+    assert content_hash(rows) == hashlib.sha256(lines).hexdigest()
+    assert content_hash(reversed(rows)) != content_hash(rows)
+
+
+def test_new_folders_can_be_read_by_others(cnle_folder):
+    umask = os.umask(0)
+    os.umask(umask)
+    assert cnle_folder.stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+# Replacing
+
+
+def test_a_dataset_is_replaced_as_a_whole(cnle_folder, csne_splits):
+    write_dataset(cnle_folder, CSNE, csne_splits, {})
+    assert benchmark_of(cnle_folder) is CSNE
+    assert read_split(cnle_folder, "train") == csne_splits["train"]
+    assert [path.name for path in cnle_folder.parent.iterdir()] == ["cnle"]
+
+
+def test_files_that_no_build_wrote_survive_a_replacement(cnle_folder, cnle_splits):
+    (cnle_folder / ".git").mkdir()
+    (cnle_folder / ".git" / "HEAD").write_text("ref: refs/heads/main")
+    (cnle_folder / "notes.txt").write_text("mine")
+    (cnle_folder / "data" / "test-00001-of-00002.parquet").write_bytes(b"left over")
+    write_dataset(cnle_folder, CNLE, cnle_splits, {})
+    assert (cnle_folder / ".git" / "HEAD").read_text() == "ref: refs/heads/main"
+    assert (cnle_folder / "notes.txt").read_text() == "mine"
+    assert len(list((cnle_folder / "data").iterdir())) == 3
+
+
+def test_an_empty_folder_is_filled(tmp_path, cnle_splits):
+    (tmp_path / "empty").mkdir()
+    write_dataset(tmp_path / "empty", CNLE, cnle_splits, {})
+    assert read_split(tmp_path / "empty", "test") == cnle_splits["test"]
+
+
+def test_a_link_to_a_dataset_stays_a_link(tmp_path, cnle_folder, cnle_splits):
+    link = tmp_path / "link"
+    link.symlink_to(cnle_folder, target_is_directory=True)
+    write_dataset(link, CNLE, cnle_splits, {"command": "new"})
+    assert link.is_symlink()
+    assert read_manifest(cnle_folder)["command"] == "new"
+
+
+def test_another_folder_is_left_as_it_is(tmp_path, cnle_splits):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("three years of work")
+    with pytest.raises(DatasetError, match=r"home is a folder that holds something else.*Choose another --out"):
+        write_dataset(tmp_path / "home", CNLE, cnle_splits, {})
+    assert contents(tmp_path) == {"home/thesis.tex": b"three years of work"}
+
+
+@pytest.mark.parametrize("manifest", ['{"name": "some web app", "version": "1"}', "[]", "not json"])
+def test_a_folder_with_the_manifest_of_something_else_is_left_as_it_is(tmp_path, cnle_splits, manifest):
+    (tmp_path / "app" / "data").mkdir(parents=True)
+    (tmp_path / "app" / "manifest.json").write_text(manifest)
+    with pytest.raises(DatasetError, match="app is a folder that holds something else"):
+        write_dataset(tmp_path / "app", CNLE, cnle_splits, {})
+    assert contents(tmp_path) == {"app/manifest.json": manifest.encode()}
+
+
+def test_a_file_is_left_as_it_is(tmp_path, cnle_splits):
+    (tmp_path / "cnle").write_text("a file")
+    with pytest.raises(DatasetError, match="is a file, not a dataset of ours"):
+        write_dataset(tmp_path / "cnle", CNLE, cnle_splits, {})
+    assert (tmp_path / "cnle").read_text() == "a file"
+
+
+@pytest.mark.parametrize("step", ["write_card", "_write_parquet"])
+def test_a_failure_in_the_middle_leaves_the_old_dataset_whole(cnle_folder, csne_splits, monkeypatch, step):
+    before = contents(cnle_folder)
+
+    def fail(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, step, fail)
+    with pytest.raises(
+        DatasetError, match=r"cannot write the dataset .*cnle: No space left on device\. Choose a folder"
+    ):
+        write_dataset(cnle_folder, CSNE, csne_splits, {})
+    assert contents(cnle_folder) == before
+    assert [path.name for path in cnle_folder.parent.iterdir()] == ["cnle"]
+
+
+def test_a_failing_swap_puts_the_old_dataset_back(cnle_folder, cnle_splits, monkeypatch):
+    before = contents(cnle_folder)
+    rename = Path.rename
+
+    def rename_only_back(self, target):
+        if ".new-" in self.name:
+            raise OSError(18, "Invalid cross-device link")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename_only_back)
+    with pytest.raises(DatasetError, match="Invalid cross-device link"):
+        write_dataset(cnle_folder, CNLE, cnle_splits, {"command": "new"})
+    assert contents(cnle_folder) == before
+    assert [path.name for path in cnle_folder.parent.iterdir()] == ["cnle"]
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path, cnle_splits, monkeypatch):
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "write_card", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(tmp_path / "clmeeval" / "cnle", CNLE, cnle_splits, {})
+    assert list((tmp_path / "clmeeval").iterdir()) == []
+
+
+def test_a_destination_that_cannot_be_written_is_one_line(tmp_path, cnle_splits):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="cannot write the dataset") as caught:
+        write_dataset(tmp_path / "file" / "cnle", CNLE, cnle_splits, {})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_destination_is_one_line(tmp_path, cnle_splits):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(DatasetError, match="Permission denied"):
+        write_dataset(tmp_path / "locked" / "cnle", CNLE, cnle_splits, {})
+
+
+# What cannot be written
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_an_empty_split_is_named_with_all_counts(tmp_path, cnle_splits, split):
+    cnle_splits[split] = []
+    with pytest.raises(DatasetError, match=rf"the {split} split would be empty \(.*{split} 0.*raise --limit"):
+        write_dataset(tmp_path / "d", CNLE, cnle_splits, {})
+    assert not (tmp_path / "d").exists()
+
+
+def test_an_absent_split_is_an_empty_one(tmp_path, cnle_records):
+    with pytest.raises(DatasetError, match="the validation and test split would be empty"):
+        write_dataset(tmp_path / "d", CNLE, {"train": cnle_records}, {})
+
+
+def test_an_unknown_split_is_named(tmp_path, cnle_splits):
+    with pytest.raises(DatasetError, match=r"unknown split 'dev'. Known: train, validation, test\."):
+        write_dataset(tmp_path / "d", CNLE, {**cnle_splits, "dev": []}, {})
+
+
+@pytest.mark.parametrize("change", [{"snippet": "print('\ud83d')"}, {"intent": 7}])
+def test_a_record_that_does_not_fit_the_schema_is_refused(tmp_path, cnle_splits, change):
+    cnle_splits["test"][0] = replace(cnle_splits["test"][0], **change)
+    with pytest.raises(DatasetError, match=r"a record of test-00000-of-00001\.parquet does not fit the schema of cnle"):
+        write_dataset(tmp_path / "d", CNLE, cnle_splits, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+# What cannot be read
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(DatasetError, match=r"no dataset folder .*nothing. Build one: clmeeval-build"):
+        read_split(tmp_path / "nothing", "test")
+
+
+def test_a_folder_without_a_manifest(tmp_path):
+    with pytest.raises(DatasetError, match=r"has no manifest\.json, so it is not a dataset of ours"):
+        read_split(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "cannot be read as JSON"),
+        (b"\xff", "cannot be read as JSON"),
+        (b"[]", "holds a list, not a JSON object"),
+    ],
+)
+def test_a_damaged_manifest(cnle_folder, content, message):
+    (cnle_folder / "manifest.json").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"manifest\.json {message}.*Build the dataset again\."):
+        read_manifest(cnle_folder)
+
+
+def test_an_unknown_split(cnle_folder):
+    with pytest.raises(DatasetError, match=r"unknown split 'dev' of .*Known: train, validation, test\."):
+        read_split(cnle_folder, "dev")
+
+
+def test_another_schema_version(cnle_folder):
+    change_manifest(cnle_folder, schema_version="0.9")
+    with pytest.raises(DatasetError, match=r"schema version '0\.9', this package reads '1\.0'\. Build it again"):
+        read_split(cnle_folder, "test")
+
+
+def test_another_benchmark(cnle_folder):
+    change_manifest(cnle_folder, benchmark="humaneval")
+    with pytest.raises(DatasetError, match=r"holds the benchmark 'humaneval'\. Expected one of cnle, csne\."):
+        read_split(cnle_folder, "test")
+
+
+@pytest.mark.parametrize("keep", [0, 100, -1, -500])
+def test_a_truncated_parquet_file(cnle_folder, keep):
+    path = parquet_path(cnle_folder, "test")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(
+        DatasetError, match=r"test-00000-of-00001\.parquet is truncated or damaged \(.+\)\. Build"
+    ) as caught:
+        read_split(cnle_folder, "test")
+    assert "\n" not in str(caught.value)
+    assert len(read_split(cnle_folder, "train")) == 3
+
+
+def test_damaged_bytes_in_the_middle(cnle_folder):
+    path = parquet_path(cnle_folder, "test")
+    content = bytearray(path.read_bytes())
+    content[4:400] = b"\xff" * 396
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="is truncated or damaged"):
+        read_split(cnle_folder, "test")
+
+
+def test_a_missing_parquet_file(cnle_folder):
+    parquet_path(cnle_folder, "test").unlink()
+    with pytest.raises(DatasetError, match=r"test-00000-of-00001\.parquet is missing"):
+        read_split(cnle_folder, "test")
+
+
+def test_a_missing_column_is_named(cnle_folder):
+    path = parquet_path(cnle_folder, "test")
+    pq.write_table(pq.read_table(path).drop_columns(["rewritten_intent"]), path)
+    with pytest.raises(DatasetError, match="column 'rewritten_intent' is missing"):
+        read_split(cnle_folder, "test")
+
+
+def test_a_null_is_named_by_its_row(cnle_folder):
+    path = parquet_path(cnle_folder, "test")
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[1]["neighborhood"][0]["snippet"] = None
+    pq.write_table(table.from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(DatasetError, match=r"row 1 of .*parquet is not a cnle record \(a field is null\)"):
+        read_split(cnle_folder, "test")
+
+
+# JSON lines
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "deep/er/rows.jsonl"])
+def test_json_lines_round_trip(tmp_path, name):
+    rows = [{"a": "zwei\nZeilen \u2028 \ud83d"}, {}, {"b": [1, 0.1, None, {"c": True}]}]
+    write_jsonl(tmp_path / name, rows)
+    assert list(read_jsonl(tmp_path / name)) == rows
+    assert [path.name for path in (tmp_path / name).parent.iterdir()] == ["rows.jsonl" + name.partition(".jsonl")[2]]
+
+
+def test_compressed_json_lines_are_byte_stable(tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "one.jsonl.gz", [{"a": 1}])
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    write_jsonl(tmp_path / "two.jsonl.gz", [{"a": 1}])
+    assert (tmp_path / "one.jsonl.gz").read_bytes() == (tmp_path / "two.jsonl.gz").read_bytes()
+
+
+def test_json_lines_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match=r"cannot write .*rows\.jsonl: "):
+        write_jsonl(tmp_path / "file" / "rows.jsonl", [])
+
+
+def test_empty_lines_and_a_byte_order_mark_are_skipped(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n  \n{"a": 2}')
+    assert list(read_jsonl(tmp_path / "rows.jsonl")) == [{"a": 1}, {"a": 2}]
+
+
+def test_json_lines_are_read_one_at_a_time(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\nbroken\n')
+    rows = read_jsonl(tmp_path / "rows.jsonl")
+    assert next(rows) == {"a": 1}
+    with pytest.raises(SourceError, match=r"rows\.jsonl:2: not JSON"):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"a": ', "not JSON"),
+        (b"[1]", "a JSON list, expected an object"),
+        (b'"a"', "a JSON str, expected an object"),
+        (b'{"a": "\xff"}', "not JSON"),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_a_bad_line_is_named_by_path_and_number(tmp_path, name, line, message):
+    content = b'{"a": 1}\n\n' + line + b'\n{"a": 2}\n'
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(SourceError, match=rf"{name}:3: {message}"):
+        list(read_jsonl(tmp_path / name))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SourceError, match=r"no file .*rows\.jsonl"):
+        list(read_jsonl(tmp_path / "rows.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda packed: packed[:-20], lambda _: b"not gzip", lambda packed: packed[:60] + b"\0" * 60]
+)
+def test_a_damaged_archive_is_named(tmp_path, damage):
+    rows = "".join(f'{{"number": {number**5}}}\n' for number in range(2000)).encode()
+    (tmp_path / "rows.jsonl.gz").write_bytes(damage(gzip.compress(rows)))
+    with pytest.raises(SourceError, match=r"rows\.jsonl\.gz( cannot be read after line|:\d+)"):
+        list(read_jsonl(tmp_path / "rows.jsonl.gz"))

@@ -1,0 +1,103 @@
+"""Run folders as clmeeval-evaluate run writes them, made without a model."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from clmeeval_data.evaluation.results import RunFolder, RunIdentity
+from clmeeval_data.evaluation.scoring.metrics import ngram_entropy, text_scores
+from clmeeval_data.evaluation.scoring.signature import signature
+from clmeeval_data.evaluation.scoring.summary import summarise
+
+TARGET = "sorted(values, key=len, reverse=True)"
+WRONG = "print(values, sep=', ')"
+KEPT = "import os\nos.getcwd()"
+ENVIRONMENT = {"versions": {"clmeeval-data": "0.1.0", "torch": "2.13.0"}, "commit": "4f2c91a", "device": "cpu"}
+
+
+def make_entry(number, after=TARGET, rephrased=WRONG, neighbour=KEPT, before=WRONG, target=TARGET, error=None):
+    """One line of records.jsonl: what a method answered in one case."""
+    case = {
+        "prompt": f"Intent: sort {number}\nCode:",
+        "rephrased_prompt": f"Intent: put {number} in order\nCode:",
+        "target": target,
+        "neighbour_prompts": ["Intent: first neighbour\nCode:", "Intent: second neighbour\nCode:"],
+    }
+    case_id = f"cnle-{number:04}"
+    if error:
+        return {"id": case_id, "error": {"type": "CaseError", "message": error}, "case": case}
+    texts = text_scores(neighbour, KEPT, code=False)
+    specificity = {name: (score + 1) / 2 for name, score in texts.items()}  # the first neighbour never changes
+    return {
+        "id": case_id,
+        "error": None,
+        "case": case,
+        "outputs": {
+            "effectiveness": {"before": before, "after": after},
+            "generalisation": {"before": before, "after": rephrased},
+            "specificity": [{"before": KEPT, "after": KEPT}, {"before": KEPT, "after": neighbour}],
+            "fluency": {"after": "a b c d e f g"},
+        },
+        "scores": {
+            "effectiveness": text_scores(after, target, code=True),
+            "generalisation": text_scores(rephrased, target, code=True),
+            "specificity": {**specificity, "exact_match_all": texts["exact_match"]},
+            "fluency": {"ngram_entropy": ngram_entropy("a b c d e f g")},
+        },
+        "cost": {"edit_seconds": 1.5 + number / 10, "peak_bytes": 1_500_000_000, "batch_size": 4},
+        "details": {"loss": 0.01},
+    }
+
+
+@pytest.fixture
+def entry():
+    """``make_entry``, for tests that shape cases themselves."""
+    return make_entry
+
+
+@pytest.fixture
+def results(tmp_path):
+    """An empty results folder."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def write_run(results):
+    """A function that writes one run and returns its folder; with ``total`` above the entries it is incomplete."""
+
+    def write(method, entries, total=None, dataset="cnle", model="tiny", dtype="float32", config=None, under=results):
+        entries = list(entries)
+        total = len(entries) if total is None else total
+        identity = RunIdentity(
+            dataset={"name": dataset, "split": "test", "schema": 1, "n": total, "cases": "ab12cd34"},
+            model={"name": model, "fingerprint": "0123456789", "dtype": dtype},
+            method={"name": method, "config": config or {}},
+            decoding={"strategy": "greedy"},
+            seed=0,
+        )
+        folder = RunFolder(under / identity.folder)
+        folder.open(identity, ENVIRONMENT)
+        folder.journal.append(entries)
+        if len(entries) == total:
+            summary: Mapping = summarise(entries, total)
+            folder.finish({"hash": identity.hash, **summary, "signature": signature(folder.run())})
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def four_methods(write_run):
+    """``none`` changes nothing, ``grace`` hits all targets, ``rome`` some, changing neighbours; ``ft`` was cut off."""
+    return {
+        "none": write_run("none", [make_entry(i, after=WRONG) for i in range(6)]),
+        "grace": write_run("grace", [make_entry(i) for i in range(6)]),
+        "rome": write_run(
+            "rome",
+            [make_entry(i, after=TARGET if i % 2 else WRONG, rephrased=TARGET, neighbour=WRONG) for i in range(5)]
+            + [make_entry(5, error="out of memory")],
+        ),
+        "ft": write_run("ft", [make_entry(i, after=WRONG) for i in range(3)], total=6),
+    }

@@ -1,0 +1,278 @@
+import csv
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from clmeeval_data.errors import ResultsError
+from clmeeval_data.evaluation.report.runs import load_runs
+from clmeeval_data.evaluation.report.tables import COLUMNS, Column, build_tables
+from clmeeval_data.evaluation.report.text import csv_text, markdown, terminal
+from clmeeval_data.evaluation.scoring.significance import Estimate
+from clmeeval_data.evaluation.scoring.summary import summarise
+
+EFFECTIVENESS = ("effectiveness", "exact_match")
+
+
+def only_table(results):
+    (table,) = build_tables(load_runs([results]))
+    return table
+
+
+def rows_by_label(table):
+    return {row.label: row for row in table.rows}
+
+
+def test_comparable_runs_share_a_table_and_the_floor_stands_last(four_methods, results):
+    table = only_table(results)
+    assert (table.dataset, table.model, table.differs) == ("cnle", "tiny", ())
+    assert [row.label for row in table.rows] == ["grace", "rome", "ft", "none"]
+    assert table.title == "CNLE · tiny"
+
+
+def test_a_complete_run_shows_its_summary(four_methods, results):
+    summary = four_methods["rome"].summary()
+    row = rows_by_label(only_table(results))["rome"]
+    for column in COLUMNS[:-1]:
+        dimension, metric = column.measure
+        raw = summary["cost"][metric] if dimension == "cost" else summary["scores"][dimension][metric]
+        assert row.estimate(column).as_dict() == raw
+    assert row.estimate(COLUMNS[-1]).mean == 1_500_000_000
+    assert row.status == "6/6, 1 failed"
+
+
+def test_an_incomplete_run_is_aggregated_from_its_journal(four_methods, results):
+    row = rows_by_label(only_table(results))["ft"]
+    expected = summarise(four_methods["ft"].journal.read().values(), 6)
+    assert row.status == "3/6, incomplete"
+    for metric, raw in expected["scores"]["generalisation"].items():
+        assert row.run.estimates["generalisation", metric].as_dict() == raw
+
+
+def test_a_run_that_has_not_finished_a_case_is_a_row_of_dashes(write_run, results):
+    write_run("rome", [], total=4)
+    table = only_table(results)
+    assert table.rows[0].status == "0/4, incomplete"
+    assert table.columns() == []
+    assert "0/4" in markdown([table])
+
+
+@pytest.mark.parametrize("other", [{"dtype": "bfloat16"}, {"total": 6}, {"model": "small"}, {"dataset": "csne"}])
+def test_runs_that_are_not_comparable_never_share_a_table(write_run, entry, results, other):
+    write_run("grace", [entry(i) for i in range(5)])
+    write_run("rome", [entry(i) for i in range(5)], **other)
+    tables = build_tables(load_runs([results]))
+    assert [len(table.rows) for table in tables] == [1, 1]
+    assert tables[0].signature != tables[1].signature
+
+
+def test_tables_of_one_model_say_what_tells_them_apart(write_run, entry, results):
+    for method, dtype in (("grace", "float32"), ("rome", "float32"), ("rome", "bfloat16")):
+        write_run(method, [entry(1)], dtype=dtype)
+    first, second = build_tables(load_runs([results]))
+    assert (first.differs, second.differs) == (("dtype:float32",), ("dtype:bfloat16",))
+    assert len(first.rows) == 2
+
+
+def test_two_configurations_of_a_method_are_told_apart(write_run, entry, results):
+    write_run("grace", [entry(1)], config={"layer": 12, "lr": 0.3})
+    write_run("grace", [entry(1)], config={"layer": 25, "lr": 0.3})
+    assert sorted(row.label for row in only_table(results).rows) == ["grace (layer 12)", "grace (layer 25)"]
+
+
+def test_the_same_run_in_two_places_has_two_labels_and_in_one_place_one_row(write_run, entry, results, tmp_path):
+    write_run("grace", [entry(1)])
+    write_run("grace", [entry(1)], under=tmp_path / "copy")
+    (table,) = build_tables(load_runs([results, results / "cnle", tmp_path / "copy"]))
+    labels = [row.label for row in table.rows]
+    assert len(labels) == len(set(labels)) == 2
+
+
+def bold(results, measure=EFFECTIVENESS):
+    return {row.label for row in only_table(results).rows if measure in row.best}
+
+
+def test_the_best_is_marked_where_its_interval_overlaps_no_other(write_run, entry, results):
+    write_run("grace", [entry(i) for i in range(8)])
+    write_run("rome", [entry(i, after="x") for i in range(8)])
+    assert bold(results) == {"grace"}
+
+
+def test_nothing_is_marked_where_the_next_interval_overlaps(write_run, entry, results):
+    write_run("grace", [entry(i) for i in range(8)])
+    write_run("rome", [entry(i, after="x" if i == 0 else "sorted(values, key=len, reverse=True)") for i in range(8)])
+    assert bold(results) == set()
+
+
+def test_equal_bests_are_marked_together(write_run, entry, results):
+    write_run("grace", [entry(i) for i in range(8)])
+    write_run("agrace", [entry(i) for i in range(8)])
+    write_run("rome", [entry(i, after="x") for i in range(8)])
+    assert bold(results) == {"grace", "agrace"}
+
+
+def test_equal_runs_leave_nothing_to_mark(write_run, entry, results):
+    write_run("grace", [entry(i) for i in range(8)])
+    write_run("agrace", [entry(i) for i in range(8)])
+    assert bold(results) == set()
+
+
+def test_lower_seconds_are_better(write_run, entry, results):
+    slow = [entry(i) for i in range(8)]
+    for line in slow:
+        line["cost"] = {**line["cost"], "edit_seconds": 50.0}
+    write_run("rome", slow)
+    write_run("grace", [entry(i) for i in range(8)])
+    assert bold(results, ("cost", "edit_seconds")) == {"grace"}
+
+
+def test_the_floor_is_never_marked(write_run, entry, results):
+    write_run("none", [entry(i) for i in range(8)])
+    write_run("rome", [entry(i, after="x") for i in range(8)])
+    assert bold(results) == set()
+
+
+def test_an_incomplete_run_is_never_marked(write_run, entry, results):
+    write_run("grace", [entry(i) for i in range(8)], total=9)
+    write_run("rome", [entry(i, after="x") for i in range(9)])
+    assert bold(results) == set()
+
+
+def test_nothing_is_marked_on_a_handful_of_cases(write_run, entry, results):
+    write_run("grace", [entry(i) for i in range(4)])
+    write_run("rome", [entry(i, after="x") for i in range(4)])
+    assert bold(results) == set()
+
+
+def test_notes_name_failures_incomplete_runs_and_short_targets(four_methods, write_run, entry, results):
+    notes = " ".join(only_table(results).notes())
+    assert "failed case counts as 0" in notes and "Incomplete" in notes and "BLEU" not in notes
+    write_run("rome", [entry(i, target="os.getcwd") for i in range(2)], dataset="csne")
+    table = build_tables(load_runs([results]))[1]
+    assert table.notes()[0].startswith("2 of 2 targets have fewer than four tokens")
+    assert "fewer than 5 cases" in table.notes()[1]
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "text"),
+    [
+        ("score", 0.91666, "0.917"),
+        ("bits", 5.287, "5.29"),
+        ("seconds", 3.456, "3.46"),
+        ("seconds", 345.67, "345.7"),
+        ("megabytes", 1_234_000_000, "1,234"),
+    ],
+)
+def test_numbers_have_one_form_per_column(form, value, text):
+    assert Column(("x", "y"), "", "higher", form).text(value) == text
+
+
+def test_bounds_are_left_out_where_there_are_none():
+    assert Column(("x", "y"), "", "higher").bounds(Estimate(0.5, None, None, 1)) == ""
+    assert Column(("x", "y"), "", "higher").bounds(Estimate(0.5, 0.25, 0.751, 9)) == "0.25–0.75"
+
+
+def printed(results, width):
+    tables = build_tables(load_runs([results]))
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(terminal(tables, width))
+    return console.file.getvalue()
+
+
+def test_the_terminal_table_holds_rows_signature_and_legend(four_methods, results):
+    text = printed(results, 140)
+    assert "effectiveness ↑" in text and "s/edit ↓" in text and "peak MB ↓" in text
+    assert "1.000 1.00–1.00" in text and "3/6" in text and "incomplete" in text and "1 failed" in text
+    assert "signature dataset:cnle|split:test|n:6|" in text
+    assert "Bold, *: clearly the best" in text
+    assert max(map(len, text.splitlines())) <= 140
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_narrow_terminal_leaves_the_intervals_out(four_methods, results, width):
+    text = printed(results, width)
+    assert "incomplete" in text and "1 failed" in text and max(map(len, text.splitlines())) <= width
+    assert "1.000" in text and "1.00–1.00" not in text
+    assert "…" not in text  # nothing is cut
+
+
+def test_the_terminal_marks_the_best(write_run, entry, results):
+    write_run("grace", [entry(i) for i in range(8)])
+    write_run("rome", [entry(i, after="x") for i in range(8)])
+    assert "*1.000 1.00–1.00" in printed(results, 140)
+
+
+def test_markdown_has_one_line_per_run_and_the_signature(four_methods, results):
+    text = markdown([only_table(results)])
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4
+    assert len({line.count(" | ") for line in lines}) == 1
+    assert "| grace | 6/6 | **1.000** (1.00–1.00) |" in text and "| ft | 3/6, incomplete | 0.000 (0.00–0.00) |" in text
+    assert "Effectiveness EM ↑" in lines[0] and "s/edit ↓" in lines[0]
+    assert f"Signature: `{only_table(results).signature}`" in text
+
+
+def test_markdown_marks_the_best_and_escapes_names(write_run, entry, results):
+    write_run("a|b<c>_*", [entry(i) for i in range(8)])
+    write_run("rome", [entry(i, after="x") for i in range(8)])
+    text = markdown([only_table(results)])
+    assert r"| a\|b\<c\>\_\* | 8/8 | **1.000** (1.00–1.00) |" in text
+
+
+def test_csv_holds_every_number_in_full(four_methods, results):
+    lines = list(csv.DictReader(io.StringIO(csv_text([only_table(results)]))))
+    assert [line["method"] for line in lines] == ["grace", "rome", "ft", "none"]
+    rome, summary = lines[1], four_methods["rome"].summary()
+    for dimension, metrics in summary["scores"].items():
+        for metric, estimate in metrics.items():
+            for part, value in estimate.items():
+                assert float(rome[f"{dimension}.{metric}.{part}"]) == value
+    assert float(rome["cost.peak_bytes.max"]) == summary["cost"]["peak_bytes"]
+    assert (rome["complete"], rome["failed"], lines[2]["complete"], lines[2]["finished"]) == ("true", "1", "false", "3")
+
+
+def edit_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "complaint"),
+    [
+        ("run.json", lambda run: run.pop("identity"), r"run.json lacks 'identity'"),
+        ("run.json", lambda run: run["identity"]["model"].pop("dtype"), r"run.json lacks 'dtype'"),
+        ("run.json", lambda run: run["identity"].update(dataset=3), r"run.json is not of the expected form"),
+        ("run.json", lambda run: run["identity"]["method"].update(name=None), r"a name is not a text"),
+        ("run.json", lambda run: run["identity"]["dataset"].update(n="many"), r"run.json is not of the expected form"),
+        ("summary.json", lambda summary: summary.pop("cases"), r"summary.json lacks 'cases'"),
+        ("summary.json", lambda summary: summary.update(scores=[1]), r"summary.json is not of the expected form"),
+        (
+            "summary.json",
+            lambda summary: summary["scores"]["fluency"]["ngram_entropy"].update(mean=float("nan")),
+            r"not finite",
+        ),
+    ],
+)
+def test_a_damaged_run_is_named(write_run, entry, results, name, change, complaint):
+    folder = write_run("grace", [entry(1)])
+    edit_json(folder.path / name, change)
+    with pytest.raises(ResultsError, match=complaint):
+        load_runs([results])
+
+
+@pytest.mark.parametrize("line", ["[1]\n", '{"id": "a"}\n', '{"id": "a", "case": 1, "scores": [], "cost": []}\n'])
+def test_a_damaged_journal_of_an_incomplete_run_is_named(write_run, entry, results, line):
+    folder = write_run("grace", [entry(1)], total=3)
+    with (folder.path / "records.jsonl").open("a") as file:
+        file.write(line)
+    with pytest.raises(ResultsError, match=r"records.jsonl"):
+        load_runs([results])
+
+
+def test_no_results_are_named(results, tmp_path):
+    with pytest.raises(ResultsError, match=r"no runs in .*results.*clmeeval-evaluate run"):
+        load_runs([results])
+    with pytest.raises(ResultsError, match=r"no results folder .*absent"):
+        load_runs([tmp_path / "absent"])
