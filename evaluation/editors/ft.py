@@ -9,10 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from clmeeval_data.errors import EditError
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
-from clmeeval_data.evaluation.editors.lookup import IGNORED, target_losses
+from clmeeval_data.evaluation.editors.lookup import IGNORED, check_finite, target_losses
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import changed_output, skipped_layers
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -105,8 +104,7 @@ class FineTuning:
             with torch.set_grad_enabled(step < config.steps), changed_output(module, change):
                 loss = self._loss(lm, texts, len(current))
             for index, value in zip(deltas.active, loss.tolist(), strict=True):
-                if not math.isfinite(value):
-                    raise EditError(f"{requests[index].case_id}: the loss became {value}. Lower the learning rate.")
+                check_finite(value, requests[index].case_id)
                 losses[index], taken[index] = value, step
             going = [row for row, value in enumerate(loss.tolist()) if value >= config.stop_loss]
             if step == config.steps or not going:

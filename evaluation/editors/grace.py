@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
-from clmeeval_data.evaluation.editors.lookup import Lookup, fit_vectors, read_lookup, target_losses
+from clmeeval_data.evaluation.editors.lookup import PART_ROWS, Lookup, Search, fit_vectors, read_lookup, target_losses
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.updates import Codebook
@@ -82,14 +82,10 @@ class Grace:
         lookup = read_lookup(lm, prompts, targets, range(len(requests)), config.layer)
         fit = fit_vectors(
             lm,
-            lookup,
+            lookup.by_length(PART_ROWS),
             torch.stack([self._start(request, lookup) for request in requests]),
-            _loss,
-            added=False,
-            learning_rate=config.learning_rate,
-            steps=config.steps,
-            stop_loss=config.stop_loss,
-            requests=requests,
+            Search(config.learning_rate, config.steps, config.stop_loss, added=False),
+            lambda logits, rows: target_losses(logits, rows.labels),
         )
         module, radius = lm.map.mlp_output_name(config.layer), torch.tensor([config.radius])
         return [
@@ -113,7 +109,3 @@ class Grace:
         digest = hashlib.sha256(f"{self.config.seed}|{request.case_id}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
         return torch.rand(size, generator=generator).to(device)
-
-
-def _loss(logits: Tensor, rows: Lookup, vectors: Tensor) -> Tensor:
-    return target_losses(logits, rows.labels)

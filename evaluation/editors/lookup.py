@@ -6,20 +6,20 @@ from the edited one on, over the lookup token and the target. Requests are rows 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clmeeval_data.errors import EditError
-from clmeeval_data.evaluation.editors.contract import EditRequest
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
 from clmeeval_data.evaluation.model.hooks import captured_inputs, changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, read_prompts, run_suffix, suffix_of
 
 IGNORED = -100  # label of positions that predict no target token
+PART_ROWS = 8  # rows that are worth a pass of their own: padding costs more than a further pass
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,17 @@ class Lookup:
     def select(self, owners: Sequence[int]) -> "Lookup":
         """The rows of the given requests, which are numbered anew in the given order."""
         rows = [row for owner in owners for row in (self.owner == owner).nonzero()[:, 0].tolist()]
-        renumbered = torch.tensor(
-            [new for new, old in enumerate(owners) for _ in range(int((self.owner == old).sum()))]
-        )
+        place = {owner: new for new, owner in enumerate(owners)}
+        return replace(self._rows(rows), owner=torch.tensor([place[int(self.owner[row])] for row in rows]))
+
+    def by_length(self, rows: int) -> list["Lookup"]:
+        """The same rows in parts of about ``rows``, shortest targets first: less of a part is padding."""
+        order = self.suffix.mask.sum(-1).argsort(stable=True).tolist()
+        count = max(1, len(order) // rows)
+        size = -(-len(order) // count)
+        return [self._rows(order[start : start + size]) for start in range(0, len(order), size)]
+
+    def _rows(self, rows: list[int]) -> "Lookup":
         index = torch.tensor(rows, device=self.labels.device)
         width = int(self.suffix.mask[index].sum(-1).max())
         on = index.to(self.entering.device)
@@ -54,7 +62,7 @@ class Lookup:
             self.prefix.select(rows),
             Tokens(self.suffix.ids[index, :width], self.suffix.mask[index, :width]),
             self.labels[index, :width],
-            renumbered.to(self.owner.device),
+            self.owner[rows],
             self.entering[on, :width],
             self.keys[on],
             self.values[on],
@@ -115,73 +123,90 @@ def target_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return summed / here.sum(-1).clamp_min(1)
 
 
-LossOf = Callable[[Tensor, Lookup, Tensor], Tensor]  # (logits, rows, vectors of their requests) -> loss per request
+LossOf = Callable[[Tensor, Lookup], Tensor]  # (logits, rows) -> what each row adds to its request's loss
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a vector is searched for: by Adam.
+
+    ``steps``: updates at most. ``stop_loss``: a request whose loss is below it is left as it is. ``added``: whether the
+    vector is added to the module's output rather than put in its place.
+    """
+
+    learning_rate: float
+    steps: int
+    stop_loss: float
+    added: bool
 
 
 def fit_vectors(
     lm: LanguageModel,
-    lookup: Lookup,
+    lookups: Sequence[Lookup],
     start: Tensor,
+    search: Search,
     loss_of: LossOf,
-    *,
-    added: bool,
-    learning_rate: float,
-    steps: int,
-    stop_loss: float,
+    penalty: Callable[[Tensor, Tensor], Tensor] | None = None,
     project: Callable[[Tensor, Tensor], Tensor] | None = None,
-    requests: Sequence[EditRequest] = (),
 ) -> Fit:
-    """Adam on one vector per request, which takes the place of the edited module's output at the lookup token.
+    """One vector per request, by gradient descent on the sum of what its rows and the penalty say.
 
     Args:
         lm: The model.
-        lookup: The requests' rows.
+        lookups: The requests' rows, in one or more parts.
         start: First vectors, shape (requests, d).
-        loss_of: Loss per request, shape (requests,), from logits (rows, tokens, vocabulary).
-        added: Whether the vector is added to the output rather than put in its place.
-        learning_rate: Of Adam.
-        steps: Updates at most.
-        stop_loss: A request whose loss is below it is left as it is.
+        search: How to search.
+        loss_of: The share of every row in its request's loss, shape (rows,), from logits (rows, tokens, vocabulary).
+        penalty: Loss of the vectors themselves, shape (requests,), from (vectors, indices of their requests).
         project: Applied after every update to (vectors, indices of their requests).
-        requests: Names for the error message.
 
     Raises:
         EditError: If a loss is not a number.
     """
-    module = lm.mlp_output(lookup.layer)
-    vectors = IndependentAdam(start, learning_rate)
+    vectors = IndependentAdam(start, search.learning_rate)
     losses, taken = [math.nan] * len(start), [0] * len(start)
-    rows = lookup
-    for step in range(steps + 1):
-        current = vectors.current
-
-        def change(inputs: Tensor, output: Tensor, current: Tensor = current, rows: Lookup = rows) -> Tensor:
-            placed = current[rows.owner.to(output.device)].to(output.dtype)
-            first = output[:, :1] + placed[:, None] if added else placed[:, None]
-            return torch.cat([first, output[:, 1:]], dim=1)
-
-        with torch.set_grad_enabled(step < steps), changed_output(module, change):
-            logits = run_suffix(lm, rows.prefix, rows.suffix, rows.layer, rows.entering)
-            loss = loss_of(logits, rows, current)
-        for index, value in zip(vectors.active, loss.tolist(), strict=True):
+    parts = list(lookups)
+    for step in range(search.steps + 1):
+        with torch.set_grad_enabled(step < search.steps):
+            loss = _losses(lm, parts, vectors.current, loss_of, search.added)
+            if penalty is not None:
+                loss = loss + penalty(vectors.current, torch.tensor(vectors.active))
+        values = loss.tolist()
+        for index, value in zip(vectors.active, values, strict=True):
+            check_finite(value, f"request {index + 1}")
             losses[index], taken[index] = value, step
-        _check_finite(vectors.active, losses, requests)
-        if step == steps:
-            break
-        going = [row for row, value in enumerate(loss.tolist()) if value >= stop_loss]
-        if not going:
+        going = [row for row, value in enumerate(values) if value >= search.stop_loss]
+        if step == search.steps or not going:
             break
         loss.sum().backward()
         if len(going) < len(vectors.active):
-            rows = rows.select(going)
+            parts = [part.select(going) for part in parts if any(int(owner) in going for owner in part.owner)]
         vectors.step(going)
         if project is not None:
             vectors.replace(project(vectors.current.detach(), torch.tensor(vectors.active)))
     return Fit(vectors.finished(), losses, taken)
 
 
-def _check_finite(active: Sequence[int], losses: Sequence[float], requests: Sequence[EditRequest]) -> None:
-    for index in active:
-        if not math.isfinite(losses[index]):
-            name = requests[index].case_id if requests else f"request {index}"
-            raise EditError(f"{name}: the loss became {losses[index]}. Lower the learning rate, or use float32.")
+def check_finite(loss: float, name: str) -> None:
+    """Stop an optimisation that left the numbers behind.
+
+    Raises:
+        EditError: If the loss is not a finite number.
+    """
+    if not math.isfinite(loss):
+        raise EditError(f"the loss of {name} became {loss}. Lower the learning rate, or use float32.")
+
+
+def _losses(lm: LanguageModel, parts: Sequence[Lookup], vectors: Tensor, loss_of: LossOf, added: bool) -> Tensor:
+    """Loss per request, shape (requests,), with the vectors in their place."""
+    total = torch.zeros(len(vectors), device=vectors.device)
+    for part in parts:
+
+        def change(inputs: Tensor, output: Tensor, part: Lookup = part) -> Tensor:
+            placed = vectors[part.owner.to(output.device)].to(output.dtype)[:, None]
+            return torch.cat([output[:, :1] + placed if added else placed, output[:, 1:]], dim=1)
+
+        with changed_output(lm.mlp_output(part.layer), change):
+            logits = run_suffix(lm, part.prefix, part.suffix, part.layer, part.entering)
+        total = total.index_add(0, part.owner.to(total.device), loss_of(logits, part).to(total.device))
+    return total

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
-from clmeeval_data.evaluation.editors.lookup import IGNORED, Lookup, fit_vectors, read_lookup, target_losses
+from clmeeval_data.evaluation.editors.lookup import (
+    IGNORED,
+    PART_ROWS,
+    Lookup,
+    Search,
+    fit_vectors,
+    read_lookup,
+    target_losses,
+)
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.generate import Continuation, Sampling, generate
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -97,28 +105,27 @@ class Rome:
     def edit_each(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> list[Edit]:
         """A rank-one update for every request."""
         config = self.config
-        lookup = self._read(lm, requests)
-        plain = torch.tensor([int((lookup.owner == index).nonzero()[0]) for index in range(len(requests))])
-        values = lookup.values[plain].float()
-        sizes = values.norm(dim=-1)
-        loss = partial(self._loss, original=self._kl_original(lm))
+        asked = self._read(lm, requests)
+        plain = [int((asked.owner == index).nonzero()[0]) for index in range(len(requests))]
+        sizes = asked.values[plain].float().norm(dim=-1)
+        parts, loss_of = asked.by_length(PART_ROWS), self._nll
+        if config.kl_factor:
+            neutral = read_lookup(
+                lm, [config.kl_prompt] * len(requests), [[]] * len(requests), range(len(requests)), config.layer
+            )
+            parts, loss_of = [*parts, neutral], partial(self._loss, original=self._kl_original(lm))
         fit = fit_vectors(
             lm,
-            lookup,
-            torch.zeros_like(values),
-            loss,
-            added=True,
-            learning_rate=config.learning_rate,
-            steps=config.steps,
-            stop_loss=config.stop_loss,
+            parts,
+            torch.zeros_like(asked.values[plain], dtype=torch.float32),
+            Search(config.learning_rate, config.steps, config.stop_loss, added=True),
+            loss_of,
+            penalty=lambda deltas, of: config.decay * deltas.norm(dim=-1) / sizes[of.to(sizes.device)].square(),
             project=partial(_within, limits=config.clamp * sizes),
-            requests=requests,
         )
         return [
             Edit(
-                updates=(
-                    rank_one(lm.map.mlp_output_name(config.layer), fit.vectors[index], *self._keys(lookup, index)),
-                ),
+                updates=(rank_one(lm.map.mlp_output_name(config.layer), fit.vectors[index], *_keys(asked, index)),),
                 fingerprint=lm.fingerprint,
                 method=self.name,
                 config=config.as_dict(),
@@ -133,45 +140,28 @@ class Rome:
         ]
 
     def _read(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> Lookup:
-        """Every request in every context, plain first, and one row with the KL prompt."""
-        prompts, targets, owners = [], [], []
-        for index, request in enumerate(requests):
-            target = lm.encode_target(request.prompt, request.target)
-            rows = [(context + request.prompt, target) for context in self.contexts(lm)]
-            if self.config.kl_factor:
-                rows.append((self.config.kl_prompt, []))
-            prompts += [prompt for prompt, _ in rows]
-            targets += [target for _, target in rows]
-            owners += [index] * len(rows)
-        return read_lookup(lm, prompts, targets, owners, self.config.layer)
+        """Every request in every context, the plain prompt first."""
+        contexts = self.contexts(lm)
+        targets = [lm.encode_target(request.prompt, request.target) for request in requests]
+        prompts = [context + request.prompt for request in requests for context in contexts]
+        owners = [index for index in range(len(requests)) for _ in contexts]
+        return read_lookup(lm, prompts, [targets[index] for index in owners], owners, self.config.layer)
 
-    def _keys(self, lookup: Lookup, index: int) -> tuple[Tensor, Tensor]:
-        """The plain prompt's key and the mean key over the contexts, both of shape (f,)."""
-        rows = (lookup.owner == index) & (lookup.labels != IGNORED).any(-1).cpu()
-        keys = lookup.keys[rows.to(lookup.keys.device)].float()
-        return keys[0], keys.mean(0)
+    def _nll(self, logits: Tensor, rows: Lookup) -> Tensor:
+        """Mean over a request's contexts of the target's negative log-likelihood, as a share per row."""
+        return target_losses(logits, rows.labels) / (self.config.contexts + 1)
 
-    def _loss(self, logits: Tensor, rows: Lookup, vectors: Tensor, original: Tensor) -> Tensor:
-        config, owner = self.config, rows.owner.to(logits.device)
-        asked = (rows.labels != IGNORED).any(-1).to(logits.device)
-        share = (
-            asked.float() / torch.zeros(len(vectors), device=logits.device).index_add(0, owner, asked.float())[owner]
-        )
-        zero = torch.zeros(len(vectors), device=logits.device)
-        loss = zero.index_add(0, owner, target_losses(logits, rows.labels) * share)
-        if config.kl_factor:
-            edited = logits[~asked, 0].float().log_softmax(-1)
-            divergence = (edited.exp() * (edited - original.to(edited.device))).sum(-1)
-            loss = loss + zero.index_add(0, owner[~asked], config.kl_factor * divergence)
-        start = rows.values[[int((rows.owner == i).nonzero()[0]) for i in range(len(vectors))]].float().norm(dim=-1)
-        decay: Tensor = config.decay * (vectors.norm(dim=-1) / start.square()).to(loss.device)
-        return loss + decay
+    def _loss(self, logits: Tensor, rows: Lookup, original: Tensor) -> Tensor:
+        """The likelihood of a row with a target; KL(edited || original) of a row with the KL prompt."""
+        if (rows.labels != IGNORED).any():
+            return self._nll(logits, rows)
+        edited = logits[:, 0].float().log_softmax(-1)
+        divergence: Tensor = (edited.exp() * (edited - original.to(edited.device))).sum(-1)
+        return self.config.kl_factor * divergence
 
     @torch.no_grad()
     def _kl_original(self, lm: LanguageModel) -> Tensor:
         """Log-probabilities of the token after the KL prompt, shape (vocabulary,), before the edit."""
-        if not self.config.kl_factor:
-            return torch.zeros(1)
         ids = torch.tensor([lm.encode(self.config.kl_prompt)], device=lm.device)
         logits: Tensor = lm.model(input_ids=ids, logits_to_keep=1).logits
         return logits[0, -1].float().log_softmax(-1)
@@ -190,6 +180,12 @@ class Rome:
         outputs = generate(lm, read_prompts(lm, openings), [unedited], jobs)
         tails = [str(lm.tokenizer.decode(ids, skip_special_tokens=True)) for ids in outputs]
         return [" ".join((opening + tail).split()) + ". " for opening, tail in zip(openings, tails, strict=True)]
+
+
+def _keys(lookup: Lookup, index: int) -> tuple[Tensor, Tensor]:
+    """A request's key on the plain prompt and its mean key over the contexts, both of shape (f,)."""
+    keys = lookup.keys[(lookup.owner == index).to(lookup.keys.device)].float()
+    return keys[0], keys.mean(0)
 
 
 def rank_one(module: str, delta: Tensor, key: Tensor, mean_key: Tensor) -> LowRank:

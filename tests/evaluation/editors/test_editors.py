@@ -342,7 +342,7 @@ def test_configurations_round_trip_through_json(method):
 
 
 def test_a_loss_that_is_not_a_number_is_an_error(lm, requests_):
-    with pytest.raises(EditError, match=r"case-0: the loss became nan"):
+    with pytest.raises(EditError, match=r"the loss of request 1 became nan"):
         handle = lm.layer_modules[3].register_forward_hook(lambda m, args, output: output * torch.nan)
         try:
             editor_of("grace").edit_each(lm, requests_[:1])
