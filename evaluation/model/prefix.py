@@ -151,16 +151,7 @@ def read_prompts(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int
             return found
     tokens = pad([lm.encode(prompt) for prompt in prompts], lm.pad_id, lm.device, "left")
     with captured_inputs({layer: lm.layer_modules[layer] for layer in layers}) as entering:
-        cache = cache_of([], [])
-        lm.model(
-            input_ids=tokens.ids,
-            attention_mask=tokens.mask.long(),
-            position_ids=tokens.positions(),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    return Prefix(tokens, *states_of(cache), entering)
+        return Prefix(tokens, *states_of(_filled(lm, tokens, cache_of([], []))), entering)
 
 
 @torch.no_grad()
@@ -174,15 +165,7 @@ def read_again(lm: LanguageModel, prefix: Prefix, layer: int) -> Prefix:
     with ExitStack() as stack:
         if entering is not None:
             stack.enter_context(skipped_layers(lm.layer_modules, layer, entering))
-        lm.model(
-            input_ids=tokens.ids,
-            attention_mask=tokens.mask.long(),
-            position_ids=tokens.positions(),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    keys, values = states_of(cache)
+        keys, values = states_of(_filled(lm, tokens, cache))
     below = 0 if entering is None else layer
     return replace(prefix, keys=(*prefix.keys[:below], *keys[below:]), values=(*prefix.values[:below], *values[below:]))
 
@@ -233,6 +216,19 @@ def states_of(cache: DynamicCache) -> tuple[tuple[Tensor, ...], tuple[Tensor, ..
     """The keys and the values in a cache, per layer."""
     layers = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
     return tuple(cast(Tensor, layer.keys) for layer in layers), tuple(cast(Tensor, layer.values) for layer in layers)
+
+
+def _filled(lm: LanguageModel, tokens: Tokens, cache: DynamicCache) -> DynamicCache:
+    """The cache after the model has read the tokens."""
+    lm.model(
+        input_ids=tokens.ids,
+        attention_mask=tokens.mask.long(),
+        position_ids=tokens.positions(),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return cache
 
 
 def _emptied(prefix: Prefix) -> tuple[list[Tensor], list[Tensor]]:

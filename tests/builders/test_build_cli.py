@@ -80,7 +80,7 @@ def test_sources_are_listed(run):
         (["cnle", "--neighbours", "0"], "--neighbours 0 is too small. Expected at least 1"),
         (["cnle", "--neighbours", "5000"], "--neighbours 5000 is more than the cases of some split have"),
         (["validate", "nowhere"], "no folder nowhere"),
-        (["cnle", "--out", "taken"], "taken holds something else than a dataset of ours"),
+        (["cnle", "--out", "taken"], "taken is a folder that holds something else, not a dataset of ours"),
         (["cnle", "--out", "file/below"], "cannot write file/below"),
     ],
 )

@@ -234,7 +234,7 @@ def test_what_is_in_the_way_is_found_before_the_work_starts(tmp_path):
     (tmp_path / "full" / "thesis.tex").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "full", tmp_path / "file"):
-        with pytest.raises(DatasetError, match="holds something else"):
+        with pytest.raises(DatasetError, match="not a dataset of ours"):
             build(CNLE_SAMPLE, Unread(), out)
     with pytest.raises(DatasetError, match="is not a folder that you may write to"):
         build(CNLE_SAMPLE, Unread(), tmp_path / "file" / "below")
