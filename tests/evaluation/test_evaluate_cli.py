@@ -1,9 +1,11 @@
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 
+from clmeeval_data.evaluation.cli import main
 from clmeeval_data.evaluation.editors import EDITORS
 from clmeeval_data.records import CNLE, CnleNeighbour, CnleRecord, Provenance, Rephrasing
 from clmeeval_data.storage import parquet_path, write_dataset
@@ -37,10 +39,25 @@ def folder(tmp_path_factory, make_lm):
     return root
 
 
-def evaluate(folder, *arguments):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "clmeeval_data.evaluation.cli", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def evaluate(folder, monkeypatch, capsys):
+    """Run the command line in the working directory, in this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["clmeeval-evaluate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        return Done(exit_.value.code, *capsys.readouterr())
+
+    return run
 
 
 GOOD = {"--model": "./model", "--dataset": "data", "--method": "none", "--out": "results"}
@@ -51,46 +68,67 @@ GOOD = {"--model": "./model", "--dataset": "data", "--method": "none", "--out": 
     [
         ({"--method": "grac"}, "unknown method 'grac'. Did you mean 'grace'? Known: ft, grace, none, rome."),
         ({"--model": "./modle"}, "no model folder ./modle."),
-        ({"--dataset": "./dta"}, "no dataset folder ./dta."),
+        ({"--dataset": "./dta"}, "no dataset folder './dta'."),
         ({"--dataset": "torn"}, "test-00000-of-00001.parquet"),
         ({"--split": "tset"}, "unknown split 'tset' of data. Known: train, validation, test."),
         ({"--out": "file/results"}, "cannot write"),
         ({"--limit": "0"}, "expected 1 or more"),
-        ({"--limit": "many"}, "'many' is not a valid int"),
+        ({"--limit": "many"}, "Input should be a valid integer"),
         ({"--set": "layer=3"}, "has no setting 'layer'. Known: none."),
         ({"--method": "grace", "--set": "layer=77"}, "layer 77 does not exist: the model has layers 0 to 3."),
         ({"--method": "grace", "--hparams": "gone.toml"}, "cannot read the settings gone.toml"),
         ({"--device": "warp"}, "device 'warp' cannot be used"),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_exit_code_2(folder, changes, message):
+def test_a_wrong_argument_is_one_line_and_exit_code_2(evaluate, changes, message):
     options = {**GOOD, **changes}
-    done = evaluate(folder, "run", *(text for pair in options.items() for text in pair))
-    assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    done = evaluate("run", *(text for pair in options.items() for text in pair))
+    assert done.code == 2
+    lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert message in lines[0]
-    assert "Traceback" not in done.stderr
 
 
-def test_a_run_prints_its_folder_and_the_same_command_again_does_nothing(folder):
+def test_a_run_prints_its_folder_and_the_same_command_again_does_nothing(folder, evaluate):
     arguments = ["run", *(text for pair in GOOD.items() for text in pair), "--limit", "3"]
-    first = evaluate(folder, *arguments)
-    assert first.returncode == 0, first.stderr
-    (path,) = first.stdout.split()
+    first = evaluate(*arguments)
+    assert first.code == 0, first.err
+    (path,) = first.out.split()
     records = folder / path / "records.jsonl"
     before = records.stat().st_mtime_ns, records.read_bytes()
     assert records.read_bytes().count(b"\n") == 3
-    assert evaluate(folder, *arguments).stdout == first.stdout
+    assert evaluate(*arguments).out == first.out
     assert (records.stat().st_mtime_ns, records.read_bytes()) == before
 
 
-def test_list_names_every_method(folder):
-    output = evaluate(folder, "list").stdout
+def test_list_names_every_method(evaluate):
+    output = evaluate("list").out
     assert all(name in output for name in EDITORS)
     assert "CodeLlama-7b-hf" in output
 
 
-def test_help_has_examples(folder):
-    output = evaluate(folder, "run", "--help").stdout
+def test_help_has_examples(evaluate):
+    output = evaluate("run", "--help").out
     assert "clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --method grace" in output
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130(evaluate, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clmeeval_data.evaluation.cluster.run_method", interrupted)
+    done = evaluate("run", *(text for pair in {**GOOD, "--out": "other"}.items() for text in pair))
+    assert done.code == 130
+    assert done.err.splitlines()[-1].startswith("stopped. Finished work is kept")
+
+
+def test_the_shell_sees_one_line_and_no_traceback(folder):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_OFFLINE": "1"}
+    options = {**GOOD, "--method": "grac"}
+    words = [word for pair in options.items() for word in pair]
+    command = [sys.executable, "-m", "clmeeval_data.evaluation.cli", "run", *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: unknown method 'grac'. Did you mean 'grace'? Known: ft, grace, none, rome."
+    ]
