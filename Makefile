@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-LIMIT := 12
-METHODS := none ft grace rome
+METHODS := $(addprefix --method ,none ft grace rome)
 
 # Two threads of torch starve each other beside another busy process if they spin while they wait.
 export OMP_WAIT_POLICY := PASSIVE
@@ -22,9 +21,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: export HF_HUB_OFFLINE := 1
 demo: install $(DEMO)/clmeeval/cnle/manifest.json $(DEMO)/clmeeval/csne/manifest.json ## build both samples, edit SmolLM2, rank the methods
-	cd $(DEMO) && ../$(BIN)/clmeeval-evaluate run --model smollm2 --limit $(LIMIT) --out results \
-	  --dataset clmeeval/cnle --dataset clmeeval/csne $(addprefix --method ,$(METHODS))
+	cd $(DEMO) && ../$(BIN)/clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --limit 12 $(METHODS)
+	cd $(DEMO) && ../$(BIN)/clmeeval-evaluate run --model smollm2 --dataset clmeeval/csne --limit 8 $(METHODS)
 	cd $(DEMO) && ../$(BIN)/clmeeval-leaderboard results --out leaderboard
+	@echo "the page: $(DEMO)/leaderboard/index.html"
 
 BUILDERS := $(wildcard builders/*.py builders/sources/*.py paraphrase/*.py clmeeval_data/*.py clmeeval_data/samples/*)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
-from clmeeval_data.evaluation.editors.lookup import IGNORED, check_finite, target_losses
+from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_finite, target_losses
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import changed_output, skipped_layers
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -54,13 +54,25 @@ class _Texts:
     owner: Tensor
 
     def select(self, owners: Sequence[int]) -> "_Texts":
-        rows = torch.cat([(self.owner == owner).nonzero()[:, 0] for owner in owners])
-        renumbered = torch.cat(
-            [torch.full_like((self.owner == old).nonzero()[:, 0], new) for new, old in enumerate(owners)]
-        )
-        ids = rows.to(self.tokens.ids.device)
-        tokens = Tokens(self.tokens.ids[ids], self.tokens.mask[ids])
-        return _Texts(tokens, self.entering[rows.to(self.entering.device)], self.labels[ids], renumbered)
+        """The rows of the given edits, which are numbered anew in the given order."""
+        place = {owner: new for new, owner in enumerate(owners)}
+        kept = self.rows([row for row, owner in enumerate(self.owner.tolist()) if owner in place])
+        return replace(kept, owner=torch.tensor([place[owner] for owner in kept.owner.tolist()]))
+
+    def by_length(self, rows: int) -> list["_Texts"]:
+        """The same rows in parts of about ``rows``, shortest first: less of a part is padding."""
+        order = self.tokens.mask.sum(-1).argsort(stable=True).tolist()
+        return [self.rows(order[start : start + rows]) for start in range(0, len(order), rows)]
+
+    def rows(self, rows: list[int]) -> "_Texts":
+        """Some of the rows, without the padding that all of them share."""
+        index = torch.tensor(rows, device=self.tokens.mask.device)
+        used = self.tokens.mask[index].any(0).nonzero()[:, 0]
+        first, end = int(used[0]), int(used[-1]) + 1
+        width = self.labels.shape[1] - (self.tokens.mask.shape[1] - end)
+        tokens = Tokens(self.tokens.ids[index, first:end], self.tokens.mask[index, first:end])
+        entering = self.entering[index.to(self.entering.device), first:end]
+        return _Texts(tokens, entering, self.labels[index, :width], self.owner[rows])
 
 
 class FineTuning:
@@ -90,28 +102,25 @@ class FineTuning:
         return self._train(lm, requests, list(range(len(requests))))
 
     def _train(self, lm: LanguageModel, requests: Sequence[EditRequest], owners: list[int]) -> list[Edit]:
-        config, module = self.config, lm.mlp_output(self.config.layer)
+        config = self.config
         texts = self._read(lm, requests, owners)
-        shape = (max(owners) + 1, lm.map.d, lm.map.f)
+        parts, counts = texts.by_length(PART_ROWS), torch.bincount(texts.owner)
+        shape = (len(counts), lm.map.d, lm.map.f)
         deltas = IndependentAdam(torch.zeros(shape, device=texts.entering.device), config.learning_rate)
-        losses, taken = [math.nan] * shape[0], [0] * shape[0]
+        losses, taken = [math.nan] * len(counts), [0] * len(counts)
         for step in range(config.steps + 1):
-            current = deltas.current
-
-            def change(x: Tensor, output: Tensor, current: Tensor = current, rows: _Texts = texts) -> Tensor:
-                return output + x @ current[rows.owner.to(x.device)].to(x.dtype).transpose(1, 2)
-
-            with torch.set_grad_enabled(step < config.steps), changed_output(module, change):
-                loss = self._loss(lm, texts, len(current))
-            for index, value in zip(deltas.active, loss.tolist(), strict=True):
-                check_finite(value, requests[index].case_id)
+            with torch.set_grad_enabled(step < config.steps):
+                loss = self._losses(lm, parts, deltas.current) / counts[deltas.active].to(deltas.current.device)
+            values = loss.tolist()
+            for index, value in zip(deltas.active, values, strict=True):
+                check_finite(value, requests[owners.index(index)].case_id)
                 losses[index], taken[index] = value, step
-            going = [row for row, value in enumerate(loss.tolist()) if value >= config.stop_loss]
+            going = [row for row, value in enumerate(values) if value >= config.stop_loss]
             if step == config.steps or not going:
                 break
             loss.sum().backward()
             if len(going) < len(deltas.active):
-                texts = texts.select(going)
+                parts = [part.select(going) for part in parts if set(going) & set(part.owner.tolist())]
             deltas.step(going)
             deltas.replace(deltas.current.detach().clamp(-config.clamp, config.clamp))
         name = lm.map.mlp_output_name(config.layer)
@@ -142,18 +151,24 @@ class FineTuning:
         entering = torch.cat([prefix.entering[layer][:, :-1], layer_input(lm, prefix, suffix, layer)], 1)
         return _Texts(tokens, entering, labels.to(lm.device), torch.tensor(owners))
 
-    def _loss(self, lm: LanguageModel, texts: _Texts, edits: int) -> Tensor:
-        """Mean loss of every edit's own requests, shape (edits,): only the layers from the trained one on run."""
-        with ExitStack() as stack:
-            if self.config.layer:
-                stack.enter_context(skipped_layers(lm.layer_modules, self.config.layer, texts.entering))
-            logits = lm.model(
-                input_ids=texts.tokens.ids,
-                attention_mask=texts.tokens.mask.long(),
-                position_ids=texts.tokens.positions(),
-                use_cache=False,
-                logits_to_keep=texts.labels.shape[1],
-            ).logits
-        owner = texts.owner.to(logits.device)
-        summed = torch.zeros(edits, device=logits.device).index_add(0, owner, target_losses(logits, texts.labels))
-        return summed / torch.bincount(owner, minlength=edits)
+    def _losses(self, lm: LanguageModel, parts: Sequence[_Texts], deltas: Tensor) -> Tensor:
+        """Summed loss of every edit's own requests, shape (edits,): only the layers from the trained one on run."""
+        layer = self.config.layer
+        total = torch.zeros(len(deltas), device=deltas.device)
+        for part in parts:
+
+            def change(x: Tensor, output: Tensor, part: _Texts = part) -> Tensor:
+                return output + x @ deltas[part.owner.to(x.device)].to(x.dtype).transpose(1, 2)
+
+            with ExitStack() as stack:
+                stack.enter_context(changed_output(lm.mlp_output(layer), change))
+                stack.enter_context(skipped_layers(lm.layer_modules, layer, part.entering))
+                logits = lm.model(
+                    input_ids=part.tokens.ids,
+                    attention_mask=part.tokens.mask.long(),
+                    position_ids=part.tokens.positions(),
+                    use_cache=False,
+                    logits_to_keep=part.labels.shape[1],
+                ).logits
+            total = total.index_add(0, part.owner.to(total.device), target_losses(logits, part.labels).to(total.device))
+        return total

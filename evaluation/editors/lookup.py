@@ -180,7 +180,7 @@ def fit_vectors(
             break
         loss.sum().backward()
         if len(going) < len(vectors.active):
-            parts = [part.select(going) for part in parts if any(int(owner) in going for owner in part.owner)]
+            parts = [part.select(going) for part in parts if set(going) & set(part.owner.tolist())]
         vectors.step(going)
         if project is not None:
             vectors.replace(project(vectors.current.detach(), torch.tensor(vectors.active)))

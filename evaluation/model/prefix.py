@@ -12,10 +12,13 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad as pad_tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from clmeeval_data.evaluation.model.hooks import captured_inputs, skipped_layers
 from clmeeval_data.evaluation.model.lm import LanguageModel
+
+PART_ROWS = 16  # prompts of similar length that are read together: padding costs more than a further pass
 
 
 class Tokens(NamedTuple):
@@ -56,7 +59,7 @@ class Prefix:
     def select(self, rows: Sequence[int]) -> "Prefix":
         """The given rows in the given order; a row may come more than once. Padding shared by all of them is cut."""
         index = torch.as_tensor(rows, device=self.tokens.ids.device)
-        if rows == list(range(self.rows)):
+        if list(rows) == list(range(self.rows)):
             return self
         mask = self.tokens.mask[index]
         width = int(mask.sum(-1).max())
@@ -149,9 +152,37 @@ def read_prompts(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int
         found = lm.memory.find(prompts, layers)
         if found is not None:
             return found
-    tokens = pad([lm.encode(prompt) for prompt in prompts], lm.pad_id, lm.device, "left")
+    ids = [lm.encode(prompt) for prompt in prompts]
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+    parts = [order[start : start + PART_ROWS] for start in range(0, len(order), PART_ROWS)]
+    read = _joined([_read(lm, [ids[row] for row in part], layers) for part in parts], lm.pad_id)
+    return read.select([order.index(row) for row in range(len(ids))])
+
+
+def _read(lm: LanguageModel, ids: Sequence[Sequence[int]], layers: Sequence[int]) -> Prefix:
+    tokens = pad(ids, lm.pad_id, lm.device, "left")
     with captured_inputs({layer: lm.layer_modules[layer] for layer in layers}) as entering:
         return Prefix(tokens, *states_of(_filled(lm, tokens, cache_of([], []))), entering)
+
+
+def _joined(parts: Sequence[Prefix], pad_id: int) -> Prefix:
+    """Prefixes of different widths as one, padded on the left."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.tokens.ids.shape[1] for part in parts)
+
+    def join(tensors: Sequence[Tensor], behind: int, value: int = 0) -> Tensor:
+        """``behind``: how many dimensions follow the tokens."""
+        gaps = [(0, 0) * behind + (width - tensor.shape[-1 - behind], 0) for tensor in tensors]
+        return torch.cat([pad_tensor(tensor, gap, value=value) for tensor, gap in zip(tensors, gaps, strict=True)])
+
+    ids, mask = (join([part.tokens[i] for part in parts], 0, value) for i, value in enumerate((pad_id, False)))
+    keys, values = (
+        tuple(join(states, 1) for states in zip(*(getattr(part, kind) for part in parts), strict=True))
+        for kind in ("keys", "values")
+    )
+    entering = {layer: join([part.entering[layer] for part in parts], 1) for layer in parts[0].entering}
+    return Prefix(Tokens(ids, mask), keys, values, entering)
 
 
 @torch.no_grad()
