@@ -149,18 +149,32 @@ class Evaluation:
     def _ask(
         self, memory: PromptMemory, cases: Sequence[Case], edits: Sequence[Edit], before: Sequence[Answers]
     ) -> list[Answers]:
-        """What the edited model says to each case's prompts, with the target and the unedited answer as guesses."""
+        """What the edited model says to each case's prompts, with the target and the unedited answer as guesses.
+
+        Where an edit leaves a prompt alone, the unedited answer is the answer.
+        """
         jobs: list[Continuation] = []
+        places: list[tuple[int, int]] = []  # case and prompt of each job; the sampled text comes after the prompts
+        found = [[*old.prompts, ()] for old in before]
         for index, (case, old) in enumerate(zip(cases, before, strict=True)):
             target = tuple(self.lm.encode_target(case.prompt, case.target))
-            lengths, rows = answer_lengths(self.lm, case), memory.rows(case.prompts)
-            for place, (row, length, answer) in enumerate(zip(rows, lengths, old.prompts, strict=True)):
-                drafts = (target, answer) if place < ASKED_FOR_TARGET else (answer,)
-                jobs.append(Continuation(row, index, length, drafts))
+            rows, alone = memory.rows(case.prompts), self._left_alone(memory, case, edits[index])
+            for place, (row, length) in enumerate(zip(rows, answer_lengths(self.lm, case), strict=True)):
+                if not alone[place]:
+                    drafts = (target, old.prompts[place])[0 if place < ASKED_FOR_TARGET else 1 :]
+                    jobs.append(Continuation(row, index, length, drafts))
+                    places.append((index, place))
             sampling = Sampling(FLUENCY_TOP_K, f"fluency|{self.seed}|{case.case_id}")
             jobs.append(Continuation(rows[0], index, FLUENCY_TOKENS, sampling=sampling))
-        outputs = iter(generate(self.lm, memory.prefix, edits, jobs))
-        return [Answers(tuple(tuple(next(outputs)) for _ in case.prompts), tuple(next(outputs))) for case in cases]
+            places.append((index, len(rows)))
+        for (index, place), output in zip(places, generate(self.lm, memory.prefix, edits, jobs), strict=True):
+            found[index][place] = tuple(output)
+        return [Answers(tuple(texts[:-1]), texts[-1]) for texts in found]
+
+    def _left_alone(self, memory: PromptMemory, case: Case, edit: Edit) -> list[bool]:
+        rows, looked_up = memory.rows(case.prompts), memory.prefix.looked_up
+        queries = {self.lm.map.mlp_output_name(layer): keys[rows] for layer, keys in looked_up.items()}
+        return edit.leaves_alone(queries, len(rows))
 
     def _entry(self, case: Case, before: Answers, after: Answers) -> dict[str, Any]:
         decode = self.lm.decode

@@ -58,6 +58,21 @@ class Edit:
         """Size of the edit's tensors, in bytes."""
         return sum(t.numel() * t.element_size() for update in self.updates for t in _tensors(update).values())
 
+    def leaves_alone(self, queries: Mapping[str, Tensor], rows: int) -> list[bool]:
+        """Which prompts the model answers as if there were no edit: those at which no codebook fires.
+
+        Exact: a codebook that does not fire leaves every activation as it was.
+
+        Args:
+            queries: By module, its input at the last token of each prompt, shape (rows, f).
+            rows: The number of prompts.
+        """
+        if self.changes_weights or any(update.module not in queries for update in self.updates):
+            return [False] * rows
+        books = [update for update in self.updates if isinstance(update, Codebook)]
+        far = [book.is_far_from(queries[book.module]).tolist() for book in books]
+        return [all(book[row] for book in far) for row in range(rows)]
+
     @contextmanager
     def applied(self, lm: LanguageModel, lookup: Tensor | None = None) -> "Iterator[AppliedEdits]":
         """Run the model under this edit, in all rows.

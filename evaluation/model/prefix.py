@@ -37,14 +37,15 @@ class Prefix:
     """What reading a batch of prompts leaves behind.
 
     Prompts are padded on the left, so that every row ends at the lookup position. ``keys`` and ``values``: per layer,
-    shape (rows, heads, tokens, head width). ``entering``: for the layers asked for, the input of the decoder layer,
-    shape (rows, tokens, d).
+    shape (rows, heads, tokens, head width). For the layers asked for, ``entering`` has the input of the decoder layer,
+    shape (rows, tokens, d), and ``looked_up`` the input of its MLP output map at the lookup position, shape (rows, f).
     """
 
     tokens: Tokens
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     entering: dict[int, Tensor]
+    looked_up: dict[int, Tensor]
 
     @property
     def rows(self) -> int:
@@ -73,6 +74,7 @@ class Prefix:
             tuple(pick(key, 2) for key in self.keys),
             tuple(pick(value, 2) for value in self.values),
             {layer: pick(hidden, 1) for layer, hidden in self.entering.items()},
+            {layer: key.index_select(0, index.to(key.device)) for layer, key in self.looked_up.items()},
         )
 
     def cache(self) -> DynamicCache:
@@ -161,8 +163,12 @@ def read_prompts(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int
 
 def _read(lm: LanguageModel, ids: Sequence[Sequence[int]], layers: Sequence[int]) -> Prefix:
     tokens = pad(ids, lm.pad_id, lm.device, "left")
-    with captured_inputs({layer: lm.layer_modules[layer] for layer in layers}) as entering:
-        return Prefix(tokens, *states_of(_filled(lm, tokens, cache_of([], []))), entering)
+    with (
+        captured_inputs({layer: lm.layer_modules[layer] for layer in layers}) as entering,
+        captured_inputs({layer: lm.mlp_output(layer) for layer in layers}) as inputs,
+    ):
+        keys, values = states_of(_filled(lm, tokens, cache_of([], [])))
+    return Prefix(tokens, keys, values, entering, {layer: found[:, -1].clone() for layer, found in inputs.items()})
 
 
 def _joined(parts: Sequence[Prefix], pad_id: int) -> Prefix:
@@ -182,7 +188,8 @@ def _joined(parts: Sequence[Prefix], pad_id: int) -> Prefix:
         for kind in ("keys", "values")
     )
     entering = {layer: join([part.entering[layer] for part in parts], 1) for layer in parts[0].entering}
-    return Prefix(Tokens(ids, mask), keys, values, entering)
+    looked_up = {layer: torch.cat([part.looked_up[layer] for part in parts]) for layer in parts[0].looked_up}
+    return Prefix(Tokens(ids, mask), keys, values, entering, looked_up)
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+ROUNDING = 1e-3  # relative: two computations of one key in half precision differ by less
+
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
@@ -77,6 +79,14 @@ class Codebook:
             return replace(self, radii=radii)
         radii[nearest] = distance / 2 - 1e-5
         return self._with(key, value, radii, distance / 2, label)
+
+    def is_far_from(self, queries: Tensor) -> Tensor:
+        """Whether the codebook surely does not fire, rounding errors allowed for; per query, shape (rows, f)."""
+        keys, radii = self.keys.to(queries.device).float(), self.radii.to(queries.device)
+        gaps = torch.cdist(queries.float(), keys, compute_mode="donot_use_mm_for_euclid_dist")
+        slack = ROUNDING * queries.float().norm(dim=-1, keepdim=True)
+        outside: Tensor = gaps > radii.clamp_min(0) + slack
+        return outside.all(-1)
 
     def plus(self, later: "Codebook") -> "Codebook":
         """The codebook after the later one's entries were inserted one by one."""

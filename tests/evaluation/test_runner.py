@@ -10,6 +10,7 @@ import pytest
 
 from clmeeval_data.errors import ResultsError
 from clmeeval_data.evaluation.editors import EDITORS
+from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.results import find_runs
 from clmeeval_data.evaluation.runner import TestSet, run_method
 from clmeeval_data.evaluation.scoring.dimensions import Case
@@ -51,6 +52,24 @@ def test_the_batch_size_changes_no_output(tiny_lm, tests, grace, tmp_path):
     assert entries(folders[0]) == entries(folders[1]) == entries(folders[2])
     assert len({folder.path.name for folder in folders}) == 1
     assert scores(folders[0]) == scores(folders[2])
+
+
+def test_answers_that_are_taken_over_equal_generated_ones(tiny_lm, tests, tmp_path, monkeypatch):
+    cls = EDITORS["grace"]
+    editor = cls(cls.config_class(layer=2, learning_rate=0.3, steps=20, start="zero", radius=1.5))
+    taken = run_method(tiny_lm, tests, editor, tmp_path / "taken")
+    alone = [Edit.leaves_alone]
+
+    def counted(self, queries, rows):
+        alone.append(alone[0](self, queries, rows))
+        return [False] * rows
+
+    monkeypatch.setattr(Edit, "leaves_alone", counted)
+    generated = run_method(tiny_lm, tests, editor, tmp_path / "generated")
+    assert entries(taken) == entries(generated)
+    flags = [flag for flags in alone[1:] for flag in flags]
+    assert any(flags)
+    assert not all(flags)
 
 
 def test_an_entry_holds_what_the_report_needs(tiny_lm, tests, grace, tmp_path):

@@ -91,3 +91,8 @@ def test_the_radius_is_exact_far_from_the_origin():
     inputs[1, 0, 0] += 2e-3
     changed = change(inputs, torch.ones(2, 1, 2), torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long))
     assert changed[:, 0, 0].tolist() == [0.0, 1.0]
+
+
+def test_a_codebook_is_far_from_what_lies_clearly_outside_every_radius():
+    queries = torch.tensor([[0.0, 0.5], [0.0, 1.0005], [0.0, 2.0], [3.0, 0.9]])
+    assert book([0.0, 0.0], [3.0, 0.0]).is_far_from(queries).tolist() == [False, False, True, False]
