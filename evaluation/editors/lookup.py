@@ -19,7 +19,7 @@ from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, read_prompts, run_suffix, suffix_of
 
 IGNORED = -100  # label of positions that predict no target token
-PART_ROWS = 16  # rows that are worth a pass of their own: padding costs more than a further pass
+PART_ROWS = 8  # rows that are worth a pass of their own: padding costs more than a further pass
 
 
 @dataclass(frozen=True)
