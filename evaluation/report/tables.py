@@ -47,8 +47,11 @@ class Column:
         return f"{value:.2f}" if self.form == "bits" else f"{value:.3f}"
 
     def bounds(self, estimate: Estimate) -> str:
-        """The interval of an estimate as tables show it, "" where there is none."""
-        if estimate.low is None or estimate.high is None:
+        """The interval of an estimate as tables show it, "" where there is none.
+
+        Costs have none: the edits of a batch share one measured time, so their spread says nothing.
+        """
+        if estimate.low is None or estimate.high is None or self.dimension == "cost":
             return ""
         if self.form == "score":
             return f"{estimate.low:.2f}–{estimate.high:.2f}"
@@ -156,7 +159,8 @@ LEGEND = (
     "Means with their 95 % bootstrap intervals over cases. ↑ higher is better, ↓ lower is better. "
     "Bold: clearly the best, as its interval overlaps no other's; equal means are marked together, and where nothing "
     "is marked no method is clearly best. "
-    "Memory is the peak of an edit above what the model itself takes. "
+    "Seconds are the time of a batch of edits, shared by them; memory is the batch's peak above what the model itself "
+    "takes; neither is marked. "
     f"{FLOOR!r} is the unedited model: the floor, which is never marked."
 )
 
@@ -216,7 +220,7 @@ def best_runs(runs: Sequence[Run]) -> dict[Measure, frozenset[int]]:
     """Per measure the positions of the clearly best run, or of several with equal means; no entry where none is clear.
 
     Clear means that the interval overlaps no other's. That is cautious: it ignores that all methods are measured on
-    the same cases. The floor, incomplete runs and runs of fewer than five cases take no part.
+    the same cases. The floor, incomplete runs and runs of fewer than five cases take no part, and costs are not marked.
     """
     fair = [
         position
@@ -225,6 +229,8 @@ def best_runs(runs: Sequence[Run]) -> dict[Measure, frozenset[int]]:
     ]
     marked = {}
     for column in (*COLUMNS, *further_columns()):
+        if column.dimension == "cost":
+            continue
         found = {position: runs[position].estimates.get(column.measure) for position in fair}
         best = _clearly_best({position: estimate for position, estimate in found.items() if estimate}, column.better)
         if best:
