@@ -1,18 +1,13 @@
 """Hyper-parameters per method and model: one TOML file each, every number with its source."""
 
 import logging
-import sys
+import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from clmeeval_data.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 PUBLISHED = "published"
 
