@@ -1,5 +1,7 @@
 """What an edit costs: seconds, and bytes at its peak above what the model itself takes."""
 
+import ctypes
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,9 @@ def _start_peak(device: torch.device) -> int | None:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)  # memory that was freed but kept by the allocator would hide what the block takes
     try:
         Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to VmRSS, see proc(5)
     except OSError:
