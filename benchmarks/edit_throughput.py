@@ -24,10 +24,10 @@ from clmeeval_data.builders.recipes import RECIPES
 from clmeeval_data.builders.sources import SOURCES
 from clmeeval_data.evaluation.answers import UneditedAnswers
 from clmeeval_data.evaluation.cluster import make_editor, read_tests
+from clmeeval_data.evaluation.editors.contract import Case
 from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
 from clmeeval_data.evaluation.runner import Evaluation
 from clmeeval_data.evaluation.scoring.cost import measured
-from clmeeval_data.evaluation.scoring.dimensions import Case
 
 METHODS = ("grace", "rome", "ft")
 DATASETS = ("cnle", "csne")

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clmeeval_data.evaluation.answers import answer_lengths
-from clmeeval_data.evaluation.editors.contract import Editor, EditRequest
+from clmeeval_data.evaluation.editors.contract import Case, Editor, EditRequest
 from clmeeval_data.evaluation.editors.rome import rank_one
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.updates import Codebook, Dense, Update
-from clmeeval_data.evaluation.scoring.dimensions import FLUENCY_TOKENS, FLUENCY_TOP_K, Case
+from clmeeval_data.evaluation.scoring.dimensions import FLUENCY_TOKENS, FLUENCY_TOP_K
 
 
 def edit(lm: LanguageModel, editor: Editor, request: EditRequest) -> Edit:

@@ -9,12 +9,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from clmeeval_data.evaluation.editors.contract import Case
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.generate import Continuation, generate
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.prefix import read_prompts
 from clmeeval_data.evaluation.results import slug, write_json
-from clmeeval_data.evaluation.scoring.dimensions import SPECIFICITY_TOKENS, Answers, Case, decoding
+from clmeeval_data.evaluation.scoring.dimensions import SPECIFICITY_TOKENS, Answers, decoding
 from clmeeval_data.journal import Journal
 
 

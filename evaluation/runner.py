@@ -12,7 +12,7 @@ import torch
 
 from clmeeval_data import __version__
 from clmeeval_data.evaluation.answers import UneditedAnswers, answer_lengths
-from clmeeval_data.evaluation.editors.contract import Editor, EditRequest
+from clmeeval_data.evaluation.editors.contract import Case, Editor, EditRequest
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.generate import Continuation, Sampling, generate
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -23,7 +23,6 @@ from clmeeval_data.evaluation.scoring.dimensions import (
     FLUENCY_TOKENS,
     FLUENCY_TOP_K,
     Answers,
-    Case,
     case_of,
     cases_hash,
     decoding,

@@ -3,8 +3,8 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from clmeeval_data.errors import ConfigError
@@ -12,6 +12,7 @@ from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
 
 C = TypeVar("C", bound="EditorConfig")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,57 @@ class EditRequest:
 
 
 @dataclass(frozen=True)
+class Case:
+    """One case as the model reads it: full prompts in the benchmark's template.
+
+    An editor sees the request alone. Only training, which runs on the train and validation splits, sees whole cases.
+    """
+
+    case_id: str
+    prompt: str
+    rephrased_prompt: str
+    target: str
+    neighbour_prompts: tuple[str, ...]
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """All prompts that are asked: the prompt, the rephrased one, the neighbours."""
+        return (self.prompt, self.rephrased_prompt, *self.neighbour_prompts)
+
+    @property
+    def request(self) -> EditRequest:
+        """What an editor may see of the case."""
+        return EditRequest(self.case_id, self.prompt, self.target)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The texts as JSON values, without the id."""
+        values = asdict(self)
+        del values["case_id"]
+        values["neighbour_prompts"] = list(self.neighbour_prompts)
+        return values
+
+
+class Track(Protocol):
+    """Shows the advance of a long loop: yields the items of ``steps`` one by one."""
+
+    def __call__(self, steps: Iterable[T], description: str, total: int) -> Iterable[T]:
+        """The same items."""
+
+
+def untracked(steps: Iterable[T], description: str, total: int) -> Iterable[T]:
+    """The items, with nothing shown."""
+    return steps
+
+
+@dataclass(frozen=True)
 class EditorConfig:
-    """Configuration of a method: plain numbers and strings, all of which can change its results."""
+    """Configuration of a method: plain numbers and strings, all of which can change its results.
+
+    ``reference``: the values with which the method repeats the benchmark's released code where that is known to be
+    defective (docs/reference-defects.md); empty for methods whose settings have no such switch.
+    """
+
+    reference: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def edited_layers(self) -> tuple[int, ...]:
@@ -75,8 +125,17 @@ class Editor(Protocol):
     def config(self) -> EditorConfig:
         """The configuration in use."""
 
-    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest]) -> None:
-        """Do, once for a model, what does not depend on the requests: nothing, statistics, or training."""
+    def inputs(self, train: Sequence[EditRequest]) -> Mapping[str, Any]:
+        """What besides the configuration determines the edits, as JSON values: a corpus, a trained file; often {}."""
+
+    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest], track: Track = untracked) -> None:
+        """Do, once for a model, what does not depend on the requests: nothing, statistics, or reading a trained file.
+
+        Args:
+            lm: The model.
+            train: The requests of the training split.
+            track: Shows the advance of what takes long.
+        """
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> Edit:
         """One edit that holds all the requests."""

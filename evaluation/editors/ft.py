@@ -1,15 +1,15 @@
 """FT-L: plain fine-tuning of one MLP output map on the request, kept inside a small box around the old weight."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
 from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_finite, target_losses
 from clmeeval_data.evaluation.model.edits import Edit
@@ -89,7 +89,11 @@ class FineTuning:
     def __init__(self, config: FtConfig) -> None:
         self.config = config
 
-    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest]) -> None:
+    def inputs(self, train: Sequence[EditRequest]) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
+
+    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest], track: Track = untracked) -> None:
         """Nothing to prepare; fails early if the layer does not exist."""
         lm.mlp_output(self.config.layer)
 

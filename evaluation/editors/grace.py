@@ -5,14 +5,14 @@ of the map's output there whenever a prompt's key comes within the radius of the
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
 from clmeeval_data.evaluation.editors.lookup import PART_ROWS, Lookup, Search, fit_vectors, read_lookup, target_losses
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -62,7 +62,11 @@ class Grace:
     def __init__(self, config: GraceConfig) -> None:
         self.config = config
 
-    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest]) -> None:
+    def inputs(self, train: Sequence[EditRequest]) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
+
+    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest], track: Track = untracked) -> None:
         """Nothing to prepare; fails early if the layer does not exist."""
         lm.mlp_output(self.config.layer)
 

@@ -1,9 +1,9 @@
 """No edit at all: the floor that every method has to beat, and the ceiling of specificity."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
 
@@ -21,7 +21,11 @@ class NoEdit:
     def __init__(self, config: EditorConfig) -> None:
         self.config = config
 
-    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest]) -> None:
+    def inputs(self, train: Sequence[EditRequest]) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
+
+    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest], track: Track = untracked) -> None:
         """Nothing to prepare."""
 
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> Edit:

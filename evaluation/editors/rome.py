@@ -4,15 +4,15 @@ k* = mean key over contexts;  u = C^-1 k* / |C^-1 k*|;  v* = v0 + delta, delta b
 W' = W + ((v* - W k) / (k . u)) u^T     so that W' k = v* for the key k of the plain prompt
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
 from clmeeval_data.evaluation.editors.lookup import (
     IGNORED,
     PART_ROWS,
@@ -82,7 +82,11 @@ class Rome:
         self.config = config
         self._contexts: dict[str, list[str]] = {}
 
-    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest]) -> None:
+    def inputs(self, train: Sequence[EditRequest]) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
+
+    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest], track: Track = untracked) -> None:
         """Sample the contexts; fails early if the layer does not exist."""
         lm.mlp_output(self.config.layer)
         self.contexts(lm)

@@ -154,7 +154,12 @@ def read_prompts(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int
         found = lm.memory.find(prompts, layers)
         if found is not None:
             return found
-    ids = [lm.encode(prompt) for prompt in prompts]
+    return read_ids(lm, [lm.encode(prompt) for prompt in prompts], layers)
+
+
+@torch.no_grad()
+def read_ids(lm: LanguageModel, ids: Sequence[Sequence[int]], layers: Sequence[int] = ()) -> Prefix:
+    """``read_prompts`` for prompts that are given as token ids."""
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
     parts = [order[start : start + PART_ROWS] for start in range(0, len(order), PART_ROWS)]
     read = _joined([_read(lm, [ids[row] for row in part], layers) for part in parts], lm.pad_id)

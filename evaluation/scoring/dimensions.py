@@ -9,45 +9,17 @@ Source: Li et al., ICSE 2025 (arXiv 2411.06638), section III.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from clmeeval_data.evaluation.editors.contract import EditRequest
+from clmeeval_data.evaluation.editors.contract import Case
 from clmeeval_data.evaluation.scoring.metrics import ngram_entropy, text_scores
 from clmeeval_data.records import Benchmark, Record
 
 SPECIFICITY_TOKENS = 16
 FLUENCY_TOKENS = 64
 FLUENCY_TOP_K = 5
-
-
-@dataclass(frozen=True)
-class Case:
-    """One case as the model reads it: full prompts in the benchmark's template."""
-
-    case_id: str
-    prompt: str
-    rephrased_prompt: str
-    target: str
-    neighbour_prompts: tuple[str, ...]
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """All prompts that are asked: the prompt, the rephrased one, the neighbours."""
-        return (self.prompt, self.rephrased_prompt, *self.neighbour_prompts)
-
-    @property
-    def request(self) -> EditRequest:
-        """What an editor may see of the case."""
-        return EditRequest(self.case_id, self.prompt, self.target)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The texts as JSON values, without the id."""
-        values = asdict(self)
-        del values["case_id"]
-        values["neighbour_prompts"] = list(self.neighbour_prompts)
-        return values
 
 
 @dataclass(frozen=True)

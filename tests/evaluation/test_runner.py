@@ -10,10 +10,10 @@ import pytest
 
 from clmeeval_data.errors import ResultsError
 from clmeeval_data.evaluation.editors import EDITORS
+from clmeeval_data.evaluation.editors.contract import Case
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.results import find_runs
 from clmeeval_data.evaluation.runner import TestSet, run_method
-from clmeeval_data.evaluation.scoring.dimensions import Case
 from clmeeval_data.records import CNLE
 
 
