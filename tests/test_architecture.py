@@ -24,10 +24,12 @@ PARTS = {
 # The same inside evaluation, down to single modules. A new module there takes its place in this order.
 FIGURES = {"scoring.metrics", "scoring.significance", "scoring.signature", "scoring.summary"}  # plain Python, no torch
 EVALUATION = {
-    "cli": {"cluster", "runner", "editors", "scoring", "hparams", "answers", "model", "results"},
+    "cli": {"cluster", "training", "tune", "runner", "editors", "scoring", "hparams", "answers", "model", "results"},
+    "tune": {"cluster", "runner", "editors", "scoring", "hparams", "model", "results"},
     "cluster": {"runner", "editors", "scoring", "hparams", "answers", "model", "results"},
+    "training": {"editors", "hparams", "model", "results", "scoring"},
     "runner": {"editors", "scoring", "answers", "model", "results"},
-    "answers": {"scoring", "model", "results"},
+    "answers": {"editors.contract", "scoring", "model", "results"},
     "editors": {"model"},
     "scoring": {"editors.contract", "model", "results"},
     "hparams": {"editors", "model"},
