@@ -4,7 +4,6 @@ with edit.applied(lm):            # the model answers as edited; afterwards it i
 with applied(lm, edits) as live:  # many independent edits at once: row i of a batch runs under edit live.rows[i]
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,24 +11,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from clmeeval_data.atomic import written_aside
 from clmeeval_data.errors import EditError
+from clmeeval_data.evaluation.model.edit_file import read_edit, tensors_of, write_edit
 from clmeeval_data.evaluation.model.hooks import changed_output
+from clmeeval_data.evaluation.model.live import AppliedEdits
 from clmeeval_data.evaluation.model.lm import LanguageModel
+from clmeeval_data.evaluation.model.placement import computing_device
+from clmeeval_data.evaluation.model.preamble import PreamblesInForce
+from clmeeval_data.evaluation.model.prefix import Prefix
 from clmeeval_data.evaluation.model.structure import oriented_weight
-from clmeeval_data.evaluation.model.updates import Change, Codebook, Dense, LowRank, Update, combined, stacked_change
+from clmeeval_data.evaluation.model.updates import (
+    Change,
+    Codebook,
+    Dense,
+    LowRank,
+    Preamble,
+    Update,
+    combined,
+    stacked_change,
+)
 
-FORMAT = "clmeeval-edit-1"
-_KINDS: dict[str, type[LowRank] | type[Dense] | type[Codebook]] = {
-    "low_rank": LowRank,
-    "dense": Dense,
-    "codebook": Codebook,
+__all__ = ["AppliedEdits", "Edit", "applied"]
+
+_WITHOUT_WEIGHTS = {
+    Codebook: "codebook replaces outputs at single tokens",
+    Preamble: "preamble is text before the prompt",
 }
-_TENSORS = {LowRank: ("left", "right"), Dense: ("change",), Codebook: ("keys", "values", "radii")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +47,8 @@ class Edit:
 
     ``updates``: at most one of a kind for a module; none for the unedited model. ``fingerprint``: of its model.
     ``method`` and ``config``: of the editor. ``case_ids``: the requests in it. ``details``: the method's own
-    diagnostics, such as its final loss.
+    diagnostics, such as its final loss. ``first_call_only``: an evaluation applies it to the prompt and the rephrased
+    prompt and not to what comes after, as the benchmark's released code does with one of its methods.
     """
 
     updates: tuple[Update, ...]
@@ -47,31 +57,44 @@ class Edit:
     config: Mapping[str, Any] = field(default_factory=dict)
     case_ids: tuple[str, ...] = ()
     details: Mapping[str, float] = field(default_factory=dict)
+    first_call_only: bool = False
 
     @property
     def changes_weights(self) -> bool:
-        """Whether every token is affected, rather than the last prompt token alone."""
-        return any(not isinstance(update, Codebook) for update in self.updates)
+        """Whether it changes weights, so that every token is affected."""
+        return any(isinstance(update, LowRank | Dense) for update in self.updates)
+
+    @property
+    def preamble(self) -> Preamble | None:
+        """What the model reads before every prompt, if the edit is one of in-context editing."""
+        return next((update for update in self.updates if isinstance(update, Preamble)), None)
 
     @property
     def nbytes(self) -> int:
         """Size of the edit's tensors, in bytes."""
-        return sum(t.numel() * t.element_size() for update in self.updates for t in _tensors(update).values())
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(self.updates).values())
 
-    def leaves_alone(self, queries: Mapping[str, Tensor], rows: int) -> list[bool]:
+    def leaves_alone(self, lm: LanguageModel, prefix: Prefix, rows: Sequence[int]) -> list[bool]:
         """Which prompts the model answers as if there were no edit: those at which no codebook fires.
 
-        Exact: a codebook that does not fire leaves every activation as it was.
+        Exact: a codebook that does not fire leaves every activation as it was. False where it cannot be told.
 
         Args:
-            queries: By module, its input at the last token of each prompt, shape (rows, f).
-            rows: The number of prompts.
+            lm: The model.
+            prefix: Prompts, read on the unedited model; what it keeps of a codebook's layer tells.
+            rows: The rows of the prefix in question.
         """
-        if self.changes_weights or any(update.module not in queries for update in self.updates):
-            return [False] * rows
         books = [update for update in self.updates if isinstance(update, Codebook)]
-        far = [book.is_far_from(queries[book.module]).tolist() for book in books]
-        return [all(book[row] for book in far) for row in range(rows)]
+        inputs = [_kept(lm, prefix, book) for book in books]
+        if len(books) < len(self.updates) or any(found is None for found in inputs):
+            return [False] * len(rows)
+        chosen = list(rows)
+        far = [
+            book.is_far_from(found[chosen]).tolist()
+            for book, found in zip(books, inputs, strict=True)
+            if found is not None
+        ]
+        return [all(book[row] for book in far) for row in range(len(chosen))]
 
     @contextmanager
     def applied(self, lm: LanguageModel, lookup: Tensor | None = None) -> "Iterator[AppliedEdits]":
@@ -94,53 +117,54 @@ class Edit:
         """Write the edit into the model's weights, for good.
 
         Raises:
-            EditError: If the edit belongs to another model, or holds a codebook, which is not a change of weights.
+            EditError: If the edit belongs to another model, or holds a codebook or a preamble.
+            ModelError: If a weight it changes is offloaded.
         """
         self._check(lm)
+        changes = [update for update in self.updates if isinstance(update, LowRank | Dense)]
         for update in self.updates:
-            if isinstance(update, Codebook):
+            if isinstance(update, Codebook | Preamble):
+                does = _WITHOUT_WEIGHTS[type(update)]
                 raise EditError(
-                    f"a {self.method} edit cannot be merged: its codebook replaces outputs at single tokens, "
-                    "which no weight can express. Keep it as a file, and use it with Edit.load(path).applied(lm)."
+                    f"an edit of {self.method} cannot be merged: its {does}, which no weight can express. "
+                    "Keep it as a file, and use it with Edit.load(path).applied(lm)."
                 )
-        for update in self.updates:
-            if not isinstance(update, Codebook):
-                weight = oriented_weight(lm.model.get_submodule(update.module))
-                with torch.no_grad():
-                    weight.copy_((weight.float() + update.delta().to(weight.device)).to(weight.dtype))
+        weights = [oriented_weight(lm.model.get_submodule(update.module)) for update in changes]
+        with torch.no_grad():
+            for update, weight in zip(changes, weights, strict=True):
+                weight.copy_((weight.float() + update.delta().to(weight.device)).to(weight.dtype))
         lm.weights_changed()
 
     def __add__(self, later: "Edit") -> "Edit":
         """Sequential editing: this edit, then the later one.
 
         Raises:
-            EditError: If they belong to different models.
+            EditError: If they belong to different models, or their codebooks' keys cannot be compared.
         """
         if self.fingerprint != later.fingerprint:
             raise EditError(f"edits of different models ({self.fingerprint}, {later.fingerprint}) cannot be added.")
         method = self.method if self.method == later.method else f"{self.method}+{later.method}"
         updates = combined(self.updates, later.updates)
-        return Edit(updates, self.fingerprint, method, self.config, (*self.case_ids, *later.case_ids))
+        return Edit(
+            updates,
+            self.fingerprint,
+            method,
+            self.config,
+            (*self.case_ids, *later.case_ids),
+            first_call_only=self.first_call_only or later.first_call_only,
+        )
 
     def save(self, path: Path) -> None:
         """Write the edit as one safetensors file (aside first, then renamed into place)."""
-        tensors, described = {}, []
-        for index, update in enumerate(self.updates):
-            kind = next(name for name, cls in _KINDS.items() if isinstance(update, cls))
-            labels = update.labels if isinstance(update, Codebook) else ()
-            described.append({"kind": kind, "module": update.module, "labels": labels})
-            for name, tensor in _tensors(update).items():
-                tensors[f"{index}.{name}"] = tensor.detach().cpu().contiguous()
         header = {
-            "updates": described,
             "fingerprint": self.fingerprint,
             "method": self.method,
             "config": dict(self.config),
             "case_ids": self.case_ids,
             "details": dict(self.details),
+            "first_call_only": self.first_call_only,
         }
-        with written_aside(path) as aside:
-            save_file(tensors, aside, metadata={"format": FORMAT, "edit": json.dumps(header)})
+        write_edit(path, self.updates, header)
 
     @classmethod
     def load(cls, path: Path, lm: LanguageModel | None = None) -> "Edit":
@@ -153,18 +177,16 @@ class Edit:
         Raises:
             EditError: If the file is missing, is not an edit, or belongs to another model.
         """
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise EditError(f"{path} is not an edit of this version. Expected a file written by Edit.save.")
-                header = json.loads(metadata["edit"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
-            raise EditError(f"cannot read the edit {path}: {error}. Expected a file written by Edit.save.") from error
-        updates = tuple(_update(index, one, tensors) for index, one in enumerate(header["updates"]))
-        case_ids = tuple(header["case_ids"])
-        edit = cls(updates, header["fingerprint"], header["method"], header["config"], case_ids, header["details"])
+        updates, header = read_edit(path)
+        edit = cls(
+            updates,
+            header["fingerprint"],
+            header["method"],
+            header["config"],
+            tuple(header["case_ids"]),
+            header["details"],
+            bool(header.get("first_call_only")),
+        )
         if lm is not None:
             edit._check(lm)
         return edit
@@ -177,53 +199,6 @@ class Edit:
             )
 
 
-class AppliedEdits:
-    """Edits in force. Which edit each row of a batch runs under, and where in a row the last prompt token is.
-
-    ``rows``: index of the edit for each row, shape (rows,); None: every row under edit 0 if there is one edit, row i
-    under edit i if there are more.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.rows: Tensor | None = None
-        self._count = count
-        self._lookup: Tensor | None = None
-        self._told = False
-
-    def at(self, lookup: Tensor | None) -> None:
-        """Say where the last prompt token of each row is in the passes to come, shape (rows,); None: nowhere."""
-        self._lookup, self._told = lookup, True
-
-    def find_lookup(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Where nothing was said: a pass with an empty cache reads the prompt, any other pass reads answers."""
-        if self._told:
-            return
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        ids = kwargs.get("inputs_embeds") if ids is None else ids
-        cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
-        if ids is None or (cache is not None and cache.get_seq_length() > 0):
-            self._lookup = None
-        elif mask is None or mask.dim() != 2:  # (rows, tokens)
-            self._lookup = torch.full((ids.shape[0],), ids.shape[1] - 1, device=ids.device)
-        else:
-            order = torch.arange(mask.shape[1], device=mask.device)
-            self._lookup = (mask.bool() * order).argmax(-1)
-
-    def change(self, changes: Sequence[Change], inputs: Tensor, output: Tensor) -> Tensor:
-        """A module's output under the edits."""
-        rows = self.rows
-        if rows is None:
-            rows = torch.arange(inputs.shape[0]) if self._count > 1 else torch.zeros(inputs.shape[0], dtype=torch.long)
-        if len(rows) != inputs.shape[0] or int(rows.max()) >= self._count:
-            raise EditError(
-                f"{inputs.shape[0]} rows run under {self._count} edits: say in live.rows which under which."
-            )
-        lookup = None if self._lookup is None else self._lookup.to(inputs.device)
-        for one in changes:
-            output = one(inputs, output, rows.to(inputs.device), lookup)
-        return output
-
-
 @contextmanager
 def applied(lm: LanguageModel, edits: Sequence[Edit]) -> Iterator[AppliedEdits]:
     """Run the model under independent edits, each row of a batch under its own.
@@ -233,10 +208,16 @@ def applied(lm: LanguageModel, edits: Sequence[Edit]) -> Iterator[AppliedEdits]:
     """
     for edit in edits:
         edit._check(lm)
-    live = AppliedEdits(len(edits))
+    live, preambles = AppliedEdits(len(edits)), [edit.preamble for edit in edits]
     with ExitStack() as stack:
         lm.edits_applied += 1
         stack.callback(_unapplied, lm)
+        if any(preambles):
+            front = PreamblesInForce(lm, preambles, live.edits_of)
+            live.shift = lambda: front.shift
+            before = lm.model.register_forward_pre_hook(front.before, with_kwargs=True, prepend=True)
+            stack.callback(before.remove)
+            stack.callback(lm.model.register_forward_hook(front.after, with_kwargs=True).remove)
         handle = lm.model.register_forward_pre_hook(live.find_lookup, with_kwargs=True)
         stack.callback(handle.remove)
         for name, changes in _changes(lm, edits).items():
@@ -253,27 +234,23 @@ def _unapplied(lm: LanguageModel) -> None:
 
 def _changes(lm: LanguageModel, edits: Sequence[Edit]) -> dict[str, list[Change]]:
     """Per module what happens to its output: weight updates first, then codebooks, which replace the sum."""
-    names = dict.fromkeys(update.module for edit in edits for update in edit.updates)
+    changing = [[update for update in edit.updates if not isinstance(update, Preamble)] for edit in edits]
+    names = dict.fromkeys(update.module for updates in changing for update in updates)
     found: dict[str, list[Change]] = {}
     for name in names:
-        weight = oriented_weight(lm.model.get_submodule(name))
+        module = lm.model.get_submodule(name)
+        device, dtype = computing_device(module), module.get_parameter("weight").dtype
         found[name] = []
-        for kind in _TENSORS:
-            updates = [
-                next((u for u in edit.updates if u.module == name and isinstance(u, kind)), None) for edit in edits
+        for kind in (LowRank, Dense, Codebook):
+            same = [
+                next((u for u in updates if u.module == name and isinstance(u, kind)), None) for updates in changing
             ]
-            if any(update is not None for update in updates):
-                found[name].append(stacked_change(updates, weight.device, weight.dtype))
+            if any(update is not None for update in same):
+                found[name].append(stacked_change(same, device, dtype))
     return found
 
 
-def _tensors(update: Update) -> dict[str, Tensor]:
-    return {name: getattr(update, name) for name in _TENSORS[type(update)]}
-
-
-def _update(index: int, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Update:
-    kind = _KINDS[described["kind"]]
-    fields: dict[str, Any] = {name: tensors[f"{index}.{name}"] for name in _TENSORS[kind]}
-    if kind is Codebook:
-        fields["labels"] = tuple(tuple(label) for label in described["labels"])
-    return kind(module=described["module"], **fields)
+def _kept(lm: LanguageModel, prefix: Prefix, book: Codebook) -> Tensor | None:
+    """What a prefix keeps of the input that a codebook looks at, shape (rows, f)."""
+    kept = prefix.looked_up if book.encoder is None else prefix.pooled
+    return next((found for layer, found in kept.items() if lm.map.mlp_output_name(layer) == book.module), None)

@@ -9,15 +9,18 @@ temperature 0, with a fixed draft in the place of a draft model.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from clmeeval_data.errors import EditError
 from clmeeval_data.evaluation.model.edits import AppliedEdits, Edit, applied
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, cache_of, pad, read_again, states_of
+from clmeeval_data.evaluation.model.preamble import check_fits
+from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, cache_of, pad, read_again, read_complete, states_of
+from clmeeval_data.evaluation.model.updates import Codebook, Dense, LowRank
 
 COMPACT_BELOW = 0.7  # rows are dropped from the batch when at most this share of them still runs
 
@@ -69,18 +72,68 @@ def generate(
 
     Raises:
         EditError: If an edit belongs to another model.
+        CaseError: If a prompt no longer fits into the model's context behind its edit's preamble.
     """
     pairs = list(dict.fromkeys((one.prompt, one.edit) for one in continuations))
     with applied(lm, edits) as live:
         live.at(None)
         live.rows = torch.tensor([edit for _, edit in pairs])
-        read = prefix.select([prompt for prompt, _ in pairs])
-        changed = [_layer(lm, u.module) for edit in edits if edit.changes_weights for u in edit.updates]
-        if changed:
-            read = read_again(lm, read, min(changed))
+        encoded = _encoded(lm, edits)
+        if any(edit.preamble for edit in edits):
+            read = _with_preambles(lm, live, prefix, edits, pairs, list(encoded.values()))
+        else:
+            read = _under_weights(lm, prefix.select([prompt for prompt, _ in pairs]), edits, list(encoded.values()))
         where = [pairs.index((one.prompt, one.edit)) for one in continuations]
-        decoder = _Decoder(lm, live, read.select(where), continuations)
+        decoder = _Decoder(lm, live, read.select(where), continuations, encoded)
         return decoder.run()
+
+
+def _under_weights(lm: LanguageModel, prefix: Prefix, edits: Sequence[Edit], encoded: Sequence[int]) -> Prefix:
+    """The prompts as the edited weights read them, with the mean keys that codebooks with an encoder look at."""
+    weights = [u for edit in edits for u in edit.updates if isinstance(u, LowRank | Dense)]
+    changed = {_layer(lm, update.module) for update in weights}
+    unknown = {layer for layer in encoded if layer not in prefix.pooled}
+    return read_again(lm, prefix, min(changed | unknown), encoded) if changed | unknown else prefix
+
+
+def _with_preambles(
+    lm: LanguageModel,
+    live: AppliedEdits,
+    prefix: Prefix,
+    edits: Sequence[Edit],
+    pairs: Sequence[tuple[int, int]],
+    encoded: Sequence[int],
+) -> Prefix:
+    """The prompts behind the preambles of their edits, read from the start."""
+    texts = []
+    for prompt, edit in pairs:
+        found = edits[edit].preamble
+        before = [] if found is None else found.ids.tolist()
+        own = prefix.tokens.ids[prompt][prefix.tokens.mask[prompt]].tolist()
+        check_fits(lm, len(before), len(own))
+        texts.append([*before, *own])
+
+    def begin(rows: Sequence[int]) -> None:
+        live.rows = torch.tensor([pairs[row][1] for row in rows])
+
+    return read_complete(lm, texts, encoded, begin)
+
+
+def _encoded(lm: LanguageModel, edits: Sequence[Edit]) -> dict[str, int]:
+    """The modules with a codebook that has an encoder, and their layers.
+
+    Raises:
+        EditError: If one is not an MLP output map, whose inputs a prefix keeps.
+    """
+    books = [u for edit in edits for u in edit.updates if isinstance(u, Codebook) and u.encoder is not None]
+    found = {book.module: _layer(lm, book.module) for book in books}
+    for module, layer in found.items():
+        if module != lm.map.mlp_output_name(layer):
+            raise EditError(
+                f"generation keeps no mean input of {module}, which has a codebook with an encoder. "
+                f"Expected an MLP output map such as {lm.map.mlp_output_name(layer)}."
+            )
+    return found
 
 
 def _layer(lm: LanguageModel, module: str) -> int:
@@ -92,14 +145,23 @@ def _layer(lm: LanguageModel, module: str) -> int:
 class _Decoder:
     """The rows that still run: their cache, which of its slots are real, and the token each feeds next."""
 
-    def __init__(self, lm: LanguageModel, live: AppliedEdits, prefix: Prefix, wanted: Sequence[Continuation]) -> None:
+    def __init__(
+        self,
+        lm: LanguageModel,
+        live: AppliedEdits,
+        prefix: Prefix,
+        wanted: Sequence[Continuation],
+        encoded: Mapping[str, int],
+    ) -> None:
         self.lm, self.live, self.wanted = lm, live, wanted
         self.outputs: list[list[int]] = [[] for _ in wanted]
         self.rows = list(range(len(wanted)))  # row of the batch -> continuation
         self.cache, self.mask = prefix.cache(), prefix.tokens.mask[:, :-1]
         self.pending = prefix.last_tokens()[:, 0].tolist()
         self.uniforms = [one.sampling.uniforms(one.tokens).tolist() if one.sampling else [] for one in wanted]
-        self.live.at(torch.zeros(len(wanted), dtype=torch.long))  # the first pass begins with the last prompt token
+        lookup, before = torch.zeros(len(wanted), dtype=torch.long), prefix.lengths - 1
+        # the first pass begins with the last prompt token; of the earlier ones a codebook's encoder needs the sum
+        self.live.at(lookup, before, {module: prefix.summed(layer) for module, layer in encoded.items()})
 
     def run(self) -> list[list[int]]:
         """Check the drafts, then decode what they leave open."""

@@ -3,7 +3,7 @@
 Invariant of every context manager here: the model after the block is the model before it, also after an exception.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
@@ -11,6 +11,21 @@ from torch import Tensor, nn
 
 K = TypeVar("K", bound=Hashable)
 OutputChange = Callable[[Tensor, Tensor], Tensor]
+
+
+class DecoderLayers(list[nn.Module]):
+    """The decoder layers of a model, first to last.
+
+    ``outputs``: how many values a layer returns as a tuple, the hidden states first; 0 where it returns them bare.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module], outputs: int) -> None:
+        super().__init__(layers)
+        self.outputs = outputs
+
+    def returned(self, hidden: Tensor) -> Tensor | tuple[Tensor | None, ...]:
+        """Hidden states in the form in which a layer returns them."""
+        return (hidden, *[None] * (self.outputs - 1)) if self.outputs else hidden
 
 
 @contextmanager
@@ -32,6 +47,43 @@ def captured_inputs(modules: Mapping[K, nn.Module]) -> Iterator[dict[K, Tensor]]
 
 
 @contextmanager
+def captured_outputs(modules: Mapping[K, nn.Module]) -> Iterator[dict[K, Tensor]]:
+    """Collect the (last) output of each module: shape (rows, tokens, width)."""
+    found: dict[K, Tensor] = {}
+
+    def keep(key: K) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            found[key] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    with ExitStack() as stack:
+        for key, module in modules.items():
+            stack.callback(module.register_forward_hook(keep(key)).remove)
+        yield found
+
+
+class _Ended(Exception):  # noqa: N818  # not an error: it leaves a forward pass
+    """A forward pass has come as far as it should."""
+
+
+@contextmanager
+def ended_after(module: nn.Module) -> Iterator[None]:
+    """End a forward pass, and the block with it, once a module has computed its output."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        raise _Ended
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    except _Ended:
+        pass
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def changed_output(module: nn.Module, change: OutputChange) -> Iterator[None]:
     """Replace a module's output by ``change(input, output)``."""
 
@@ -46,17 +98,17 @@ def changed_output(module: nn.Module, change: OutputChange) -> Iterator[None]:
 
 
 @contextmanager
-def skipped_layers(layers: list[nn.Module], below: int, entering: Tensor) -> Iterator[None]:
+def skipped_layers(layers: DecoderLayers, below: int, entering: Tensor) -> Iterator[None]:
     """Let no layer under ``below`` compute: layer ``below`` reads ``entering``, shape (rows, tokens, d).
 
     Exact whenever the skipped layers would have produced ``entering``. They do not write into the cache either.
     """
 
-    def passed_on(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
-        return hidden_states
+    def passed_on(hidden_states: Tensor, *args: object, **kwargs: object) -> object:
+        return layers.returned(hidden_states)
 
-    def entered(hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
-        return entering
+    def entered(hidden_states: Tensor, *args: object, **kwargs: object) -> object:
+        return layers.returned(entering)
 
     with ExitStack() as stack:
         for index, layer in enumerate(layers[:below]):
@@ -65,7 +117,7 @@ def skipped_layers(layers: list[nn.Module], below: int, entering: Tensor) -> Ite
 
 
 @contextmanager
-def _forward_set(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
+def _forward_set(module: nn.Module, forward: Callable[..., object]) -> Iterator[None]:
     own = vars(module).get("forward")  # set where another library has wrapped the module
     vars(module)["forward"] = forward
     try:

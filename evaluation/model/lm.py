@@ -14,6 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from clmeeval_data.errors import CaseError, ModelError
 from clmeeval_data.evaluation.model import smollm2
+from clmeeval_data.evaluation.model.hooks import DecoderLayers
+from clmeeval_data.evaluation.model.placement import computing_device, stored_tensor
+from clmeeval_data.evaluation.model.probe import observed
 from clmeeval_data.evaluation.model.structure import ModelMap, read_structure
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -38,7 +41,7 @@ class LanguageModel:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
-        self.map: ModelMap = read_structure(model)
+        self.map: ModelMap = observed(self.model, read_structure(model))
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         if pad is None:
             raise ModelError(f"the tokenizer of {name} has neither a padding nor an end-of-text token.")
@@ -48,8 +51,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """The device of the input embeddings, where token ids go."""
-        return cast(torch.device, self.model.get_input_embeddings().weight.device)
+        """Where the input embeddings compute, and so where token ids go."""
+        return computing_device(self.model.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -58,8 +61,10 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int:
-        """The longest text the model can read, in tokens."""
-        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 20)
+        """The longest text the model can read, in tokens; 2^20 where its configuration names no limit."""
+        config = self.model.config.get_text_config()
+        limits = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+        return int(next((limit for limit in limits if limit), 1 << 20))
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -70,9 +75,10 @@ class LanguageModel:
         return frozenset(int(i) for i in [*listed, self.tokenizer.eos_token_id] if i is not None)
 
     @cached_property
-    def layer_modules(self) -> list[nn.Module]:
+    def layer_modules(self) -> DecoderLayers:
         """The decoder layers, first to last."""
-        return [self.model.get_submodule(self.map.layer_name(layer)) for layer in range(self.map.depth)]
+        names = [self.map.layer_name(layer) for layer in range(self.map.depth)]
+        return DecoderLayers((self.model.get_submodule(name) for name in names), self.map.layer_outputs)
 
     def mlp_output(self, layer: int) -> nn.Module:
         """The linear map (d x f) that writes a layer's MLP output; its input is the key, its output the value.
@@ -81,6 +87,14 @@ class LanguageModel:
             ModelError: If the model has no such layer.
         """
         return cast(nn.Module, self.model.get_submodule(self.map.mlp_output_name(layer)))
+
+    def attention_output(self, layer: int) -> nn.Module:
+        """The linear map that writes a layer's attention output, d rows.
+
+        Raises:
+            ModelError: If the model has no such layer, or its attention no such map.
+        """
+        return cast(nn.Module, self.model.get_submodule(self.map.attention_output_name(layer)))
 
     @property
     def fingerprint(self) -> str:
@@ -155,6 +169,7 @@ def load_language_model(name: str, device: str = "cpu", dtype: str = "float32") 
     spread = device == "auto"
     if not spread:
         _check_device(device)
+        _check_precision(device, dtype)
     location = str(smollm2.smollm2_folder()) if name == smollm2.NAME else name
     if name != smollm2.NAME and (Path(name).is_absolute() or name.startswith(".")) and not Path(name).is_dir():
         raise ModelError(
@@ -187,13 +202,30 @@ def _check_device(device: str) -> None:
         raise ModelError(f"device {device!r} cannot be used: {reason} Expected e.g. cpu, cuda or cuda:0.") from error
 
 
+def _check_precision(device: str, dtype: str) -> None:
+    try:
+        _compute_something(torch.device(device), DTYPES[dtype])
+    except (RuntimeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{dtype} cannot be computed on {device}: {reason} Expected float32, or another device (e.g. cuda)."
+        ) from error
+
+
+def _compute_something(device: torch.device, dtype: torch.dtype) -> None:
+    """A matrix product and a layer norm, which every model needs."""
+    values = torch.ones(2, 2, device=device, dtype=dtype)
+    nn.functional.layer_norm(values @ values, (2,))
+
+
 def _fingerprint(model: PreTrainedModel) -> str:
     config = model.config.get_text_config().to_dict()
     kept = {key: config.get(key) for key in ("model_type", "hidden_size", "num_hidden_layers", "rope_parameters")}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
     for name, tensor in model.state_dict().items():
         digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}".encode())
-        digest.update(_sample(tensor).contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        values = _sample(stored_tensor(model, name) if tensor.is_meta else tensor)
+        digest.update(values.contiguous().view(torch.uint8).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

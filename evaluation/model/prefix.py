@@ -5,31 +5,41 @@ generations after it. A layer's input does not depend on the layers above, so th
 Rows are independent, so many prompts are read in one batch. All three savings are exact.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad as pad_tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 
-from clmeeval_data.evaluation.model.hooks import captured_inputs, skipped_layers
+from clmeeval_data.evaluation.model.cache import CompleteCache, cache_of, states_of
+from clmeeval_data.evaluation.model.hooks import captured_inputs, changed_output, skipped_layers
 from clmeeval_data.evaluation.model.lm import LanguageModel
+from clmeeval_data.evaluation.model.passes import PromptPart
+from clmeeval_data.evaluation.model.tokens import Tokens, pad
+
+__all__ = [
+    "Prefix",
+    "PromptMemory",
+    "Tokens",
+    "cache_of",
+    "layer_input",
+    "pad",
+    "prompts_remembered",
+    "read_again",
+    "read_complete",
+    "read_ids",
+    "read_prompts",
+    "run_suffix",
+    "states_of",
+    "suffix_of",
+]
 
 PART_ROWS = 16  # prompts of similar length that are read together: padding costs more than a further pass
-
-
-class Tokens(NamedTuple):
-    """A padded batch: ``ids`` and ``mask`` (True at real tokens), both (rows, tokens)."""
-
-    ids: Tensor
-    mask: Tensor
-
-    def positions(self, before: Tensor | int = 0) -> Tensor:
-        """Position of every token in its own row, given how many real tokens came before, shape (rows, 1) or 0."""
-        return (self.mask.long().cumsum(-1) - 1 + before).clamp_min(0)
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,8 @@ class Prefix:
 
     Prompts are padded on the left, so that every row ends at the lookup position. ``keys`` and ``values``: per layer,
     shape (rows, heads, tokens, head width). For the layers asked for, ``entering`` has the input of the decoder layer,
-    shape (rows, tokens, d), and ``looked_up`` the input of its MLP output map at the lookup position, shape (rows, f).
+    shape (rows, tokens, d), ``looked_up`` the input of its MLP output map at the lookup position, shape (rows, f), and
+    ``pooled`` the mean of that input over the prompt's own tokens, shape (rows, f), in float32.
     """
 
     tokens: Tokens
@@ -46,6 +57,7 @@ class Prefix:
     values: tuple[Tensor, ...]
     entering: dict[int, Tensor]
     looked_up: dict[int, Tensor]
+    pooled: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -63,7 +75,7 @@ class Prefix:
         if list(rows) == list(range(self.rows)):
             return self
         mask = self.tokens.mask[index]
-        width = int(mask.sum(-1).max())
+        width = max(1, int(mask.sum(-1).max()))
 
         def pick(tensor: Tensor, dim: int) -> Tensor:
             on = index.to(tensor.device)
@@ -75,38 +87,21 @@ class Prefix:
             tuple(pick(value, 2) for value in self.values),
             {layer: pick(hidden, 1) for layer, hidden in self.entering.items()},
             {layer: key.index_select(0, index.to(key.device)) for layer, key in self.looked_up.items()},
+            {layer: mean.index_select(0, index.to(mean.device)) for layer, mean in self.pooled.items()},
         )
 
     def cache(self) -> DynamicCache:
         """Keys and values of all tokens but the last of each prompt, as a cache that a model can grow."""
         return cache_of([key[:, :, :-1] for key in self.keys], [value[:, :, :-1] for value in self.values])
 
+    def summed(self, layer: int) -> Tensor:
+        """Sum of the input of a layer's MLP output map over all tokens but the last of each prompt, shape (rows, f)."""
+        pooled = self.pooled[layer]
+        return pooled * self.lengths.to(pooled.device) - self.looked_up[layer].to(pooled.device, pooled.dtype)
+
     def last_tokens(self) -> Tensor:
         """The id at the lookup position of every row, shape (rows, 1)."""
         return self.tokens.ids[:, -1:]
-
-
-def cache_of(keys: Sequence[Tensor], values: Sequence[Tensor]) -> DynamicCache:
-    """A cache over existing keys and values, without copying them."""
-    cache = DynamicCache()
-    for key, value in zip(keys, values, strict=True):
-        layer = DynamicLayer()
-        layer.dtype, layer.device = key.dtype, key.device
-        layer.keys, layer.values, layer.is_initialized = key, value, True
-        cache.layers.append(layer)
-    return cache
-
-
-def pad(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device, side: str) -> Tokens:
-    """Token lists as one batch, padded on the "left" or "right"."""
-    width = max(len(sequence) for sequence in sequences)
-    ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(sequences), width), dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        where = slice(width - len(sequence), width) if side == "left" else slice(0, len(sequence))
-        ids[row, where] = torch.as_tensor(list(sequence), dtype=torch.long)
-        mask[row, where] = True
-    return Tokens(ids.to(device), mask.to(device))
 
 
 class PromptMemory:
@@ -160,20 +155,87 @@ def read_prompts(lm: LanguageModel, prompts: Sequence[str], layers: Sequence[int
 @torch.no_grad()
 def read_ids(lm: LanguageModel, ids: Sequence[Sequence[int]], layers: Sequence[int] = ()) -> Prefix:
     """``read_prompts`` for prompts that are given as token ids."""
+    return _read_in_parts(lm, ids, layers, lambda rows: cache_of([], []))
+
+
+@torch.no_grad()
+def read_complete(
+    lm: LanguageModel, ids: Sequence[Sequence[int]], layers: Sequence[int], begin: Callable[[Sequence[int]], None]
+) -> Prefix:
+    """``read_ids`` for prompts with their preambles written out, whatever preambles the edits in force have.
+
+    Args:
+        lm: The model.
+        ids: Token ids, one list per row.
+        layers: As in ``read_ids``.
+        begin: Told which rows come before a part of them is read.
+    """
+
+    def cache(rows: Sequence[int]) -> DynamicCache:
+        begin(rows)
+        return CompleteCache()
+
+    return _read_in_parts(lm, ids, layers, cache)
+
+
+@torch.no_grad()
+def read_padded(lm: LanguageModel, tokens: Tokens, layers: Sequence[int] = ()) -> Prefix:
+    """``read_ids`` for a batch that is padded already, on the left, and may have rows of padding alone."""
+    return _read(lm, tokens, layers, cache_of([], []))
+
+
+def _read_in_parts(
+    lm: LanguageModel,
+    ids: Sequence[Sequence[int]],
+    layers: Sequence[int],
+    cache: Callable[[Sequence[int]], DynamicCache],
+) -> Prefix:
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
     parts = [order[start : start + PART_ROWS] for start in range(0, len(order), PART_ROWS)]
-    read = _joined([_read(lm, [ids[row] for row in part], layers) for part in parts], lm.pad_id)
+
+    def tokens(part: Sequence[int]) -> Tokens:
+        return pad([ids[row] for row in part], lm.pad_id, lm.device, "left")
+
+    read = _joined([_read(lm, tokens(part), layers, cache(part)) for part in parts], lm.pad_id)
     return read.select([order.index(row) for row in range(len(ids))])
 
 
-def _read(lm: LanguageModel, ids: Sequence[Sequence[int]], layers: Sequence[int]) -> Prefix:
-    tokens = pad(ids, lm.pad_id, lm.device, "left")
+def _read(lm: LanguageModel, tokens: Tokens, layers: Sequence[int], cache: DynamicCache) -> Prefix:
     with (
         captured_inputs({layer: lm.layer_modules[layer] for layer in layers}) as entering,
-        captured_inputs({layer: lm.mlp_output(layer) for layer in layers}) as inputs,
+        _observed(lm, layers) as seen,
     ):
-        keys, values = states_of(_filled(lm, tokens, cache_of([], [])))
-    return Prefix(tokens, keys, values, entering, {layer: found[:, -1].clone() for layer, found in inputs.items()})
+        keys, values = states_of(_filled(lm, tokens, cache))
+    return Prefix(seen.tokens[-1], keys, values, entering, seen.looked_up, seen.pooled)
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Of passes over whole prompts: what they read, and for some layers what a prefix keeps of the MLP's inputs."""
+
+    tokens: list[Tokens] = field(default_factory=list)
+    looked_up: dict[int, Tensor] = field(default_factory=dict)
+    pooled: dict[int, Tensor] = field(default_factory=dict)
+
+    def read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The tokens of a pass, preambles of edits in force included."""
+        self.tokens.append(Tokens(kwargs["input_ids"], kwargs["attention_mask"].bool()))
+
+    def keep(self, layer: int, inputs: Tensor, output: Tensor) -> Tensor:
+        """The input of a layer's MLP output map; the output as it is."""
+        self.looked_up[layer] = inputs[:, -1].clone()
+        self.pooled[layer] = PromptPart(self.tokens[-1].mask).mean(str(layer), inputs)
+        return output
+
+
+@contextmanager
+def _observed(lm: LanguageModel, layers: Iterable[int]) -> Iterator[_Observed]:
+    seen = _Observed()
+    with ExitStack() as stack:
+        stack.callback(lm.model.register_forward_pre_hook(seen.read, with_kwargs=True).remove)
+        for layer in layers:
+            stack.enter_context(changed_output(lm.mlp_output(layer), partial(seen.keep, layer)))
+        yield seen
 
 
 def _joined(parts: Sequence[Prefix], pad_id: int) -> Prefix:
@@ -194,23 +256,41 @@ def _joined(parts: Sequence[Prefix], pad_id: int) -> Prefix:
     )
     entering = {layer: join([part.entering[layer] for part in parts], 1) for layer in parts[0].entering}
     looked_up = {layer: torch.cat([part.looked_up[layer] for part in parts]) for layer in parts[0].looked_up}
-    return Prefix(Tokens(ids, mask), keys, values, entering, looked_up)
+    pooled = {layer: torch.cat([part.pooled[layer] for part in parts]) for layer in parts[0].pooled}
+    return Prefix(Tokens(ids, mask), keys, values, entering, looked_up, pooled)
 
 
 @torch.no_grad()
-def read_again(lm: LanguageModel, prefix: Prefix, layer: int) -> Prefix:
+def read_again(lm: LanguageModel, prefix: Prefix, layer: int, pooled: Sequence[int] = ()) -> Prefix:
     """The prefix as the model computes it now, given that nothing below ``layer`` has changed since it was read.
+
+    Args:
+        lm: The model.
+        prefix: The prompts, read.
+        layer: The lowest layer with a change. The layers below do not run if the prefix has this one's input.
+        pooled: Layers whose ``looked_up`` and ``pooled`` are kept, beside those that the prefix has.
 
     Source: a weight edit at one layer changes the inputs of the layers above it, and nothing below.
     """
-    tokens, entering = prefix.tokens, prefix.entering.get(layer)
-    cache = cache_of([], []) if entering is None else cache_of(*_emptied(prefix))
+    entering = prefix.entering.get(layer)
+    below = 0 if entering is None else layer
+    cache = CompleteCache() if entering is None else cache_of(*_emptied(prefix))
     with ExitStack() as stack:
         if entering is not None:
             stack.enter_context(skipped_layers(lm.layer_modules, layer, entering))
-        keys, values = states_of(_filled(lm, tokens, cache))
-    below = 0 if entering is None else layer
-    return replace(prefix, keys=(*prefix.keys[:below], *keys[below:]), values=(*prefix.values[:below], *values[below:]))
+        above = {index: lm.layer_modules[index] for index in prefix.entering if index > below}
+        entered = stack.enter_context(captured_inputs(above))
+        wanted = {*prefix.looked_up, *prefix.pooled, *pooled}
+        seen = stack.enter_context(_observed(lm, [index for index in wanted if index >= below]))
+        keys, values = states_of(_filled(lm, prefix.tokens, cache))
+    return Prefix(
+        prefix.tokens,
+        (*prefix.keys[:below], *keys[below:]),
+        (*prefix.values[:below], *values[below:]),
+        prefix.entering | entered,
+        prefix.looked_up | seen.looked_up,
+        prefix.pooled | seen.pooled,
+    )
 
 
 def run_suffix(
@@ -232,7 +312,7 @@ def run_suffix(
         logits: Tensor = lm.model(
             input_ids=suffix.ids,
             attention_mask=mask,
-            position_ids=suffix.positions(prefix.lengths - 1),
+            position_ids=suffix.positions(prefix.tokens.mask[:, :-1].sum(-1, keepdim=True)),
             past_key_values=prefix.cache(),
             use_cache=True,
         ).logits
@@ -253,12 +333,6 @@ def layer_input(lm: LanguageModel, prefix: Prefix, suffix: Tokens, layer: int) -
     with captured_inputs({layer: lm.layer_modules[layer]}) as entering:
         run_suffix(lm, prefix, suffix)
     return entering[layer]
-
-
-def states_of(cache: DynamicCache) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The keys and the values in a cache, per layer."""
-    layers = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
-    return tuple(cast(Tensor, layer.keys) for layer in layers), tuple(cast(Tensor, layer.values) for layer in layers)
 
 
 def _filled(lm: LanguageModel, tokens: Tokens, cache: DynamicCache) -> DynamicCache:

@@ -1,16 +1,22 @@
-"""The three things an edit can do to a linear module W (d x f), each kept as thin as it is.
+"""What an edit can do, each kept as thin as it is: three things to a linear module W (d x f), and one to the prompt.
 
 A low-rank update and a dense delta change the weight everywhere; a codebook replaces the module's output at the last
-prompt token where the token's key is near a stored one.
+prompt token where the token's key is near a stored one; a preamble is read before the prompt.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-ROUNDING = 1e-3  # relative: two computations of one key in half precision differ by less
+from clmeeval_data.evaluation.model.codebook import Codebook, Encoder, stacked_codebooks
+from clmeeval_data.evaluation.model.passes import Change, PromptPart
+from clmeeval_data.evaluation.model.preamble import Preamble
+
+__all__ = ["Change", "Codebook", "Dense", "Encoder", "LowRank", "Preamble", "Update", "combined", "stacked_change"]
+
+GATHERED = 1 << 26  # elements of low-rank updates that are brought together at once, one update per row
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +33,8 @@ class LowRank:
 
     def plus(self, later: "LowRank") -> "LowRank":
         """Both updates, as one of the summed rank."""
-        return LowRank(self.module, torch.cat([self.left, later.left], 1), torch.cat([self.right, later.right], 0))
+        left, right = later.left.to(self.left.device), later.right.to(self.right.device)
+        return LowRank(self.module, torch.cat([self.left, left], 1), torch.cat([self.right, right], 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,72 +50,10 @@ class Dense:
 
     def plus(self, later: "Dense") -> "Dense":
         """Both updates as one."""
-        return Dense(self.module, self.change + later.change)
+        return Dense(self.module, self.change + later.change.to(self.change.device))
 
 
-@dataclass(frozen=True, eq=False)
-class Codebook:
-    """At the last prompt token, the value of the nearest key if the query is within its radius (Euclidean).
-
-    ``keys``: shape (n, f). ``values``: shape (n, d). ``radii``: shape (n,). ``labels``: per key the token ids of its
-    target, which tell whether two entries want the same answer.
-
-    Source: Hartvigsen et al., "Aging with GRACE", NeurIPS 2023 (arXiv 2211.11031), section 2.2, algorithm 1.
-    """
-
-    module: str
-    keys: Tensor
-    values: Tensor
-    radii: Tensor
-    labels: tuple[tuple[int, ...], ...]
-
-    def insert(self, key: Tensor, value: Tensor, radius: float, label: tuple[int, ...]) -> "Codebook":
-        """The codebook with one more request in it.
-
-        Far from every key: a new entry. Near one that wants the same answer: that entry's radius grows to reach it.
-        Near one that wants another: a new entry, and both radii shrink to half the distance.
-        """
-        distances = (self.keys.float() - key.float()).norm(dim=-1)
-        nearest = int(distances.argmin())
-        distance = float(distances[nearest])
-        radii = self.radii.clone()
-        if distance > radius + float(radii[nearest]):
-            return self._with(key, value, radii, radius, label)
-        if self.labels[nearest] == label:
-            radii[nearest] = max(float(radii[nearest]), distance)
-            return replace(self, radii=radii)
-        radii[nearest] = distance / 2 - 1e-5
-        return self._with(key, value, radii, distance / 2, label)
-
-    def is_far_from(self, queries: Tensor) -> Tensor:
-        """Whether the codebook surely does not fire, rounding errors allowed for; per query, shape (rows, f)."""
-        keys, radii = self.keys.to(queries.device).float(), self.radii.to(queries.device)
-        gaps = torch.cdist(queries.float(), keys, compute_mode="donot_use_mm_for_euclid_dist")
-        slack = ROUNDING * queries.float().norm(dim=-1, keepdim=True)
-        outside: Tensor = gaps > radii.clamp_min(0) + slack
-        return outside.all(-1)
-
-    def plus(self, later: "Codebook") -> "Codebook":
-        """The codebook after the later one's entries were inserted one by one."""
-        book = self
-        for key, value, radius, label in zip(later.keys, later.values, later.radii.tolist(), later.labels, strict=True):
-            book = book.insert(key, value, radius, label)
-        return book
-
-    def _with(self, key: Tensor, value: Tensor, radii: Tensor, radius: float, label: tuple[int, ...]) -> "Codebook":
-        return replace(
-            self,
-            keys=torch.cat([self.keys, key[None]]),
-            values=torch.cat([self.values, value[None]]),
-            radii=torch.cat([radii, radii.new_tensor([radius])]),
-            labels=(*self.labels, label),
-        )
-
-
-Update = LowRank | Dense | Codebook
-Change = Callable[
-    [Tensor, Tensor, Tensor, Tensor | None], Tensor
-]  # (input, output, edit of each row, lookup) -> output
+Update = LowRank | Dense | Codebook | Preamble
 
 
 def combined(first: Sequence[Update], second: Sequence[Update]) -> tuple[Update, ...]:
@@ -128,7 +73,7 @@ def stacked_change(updates: Sequence[Update | None], device: torch.device, dtype
         return _stacked_low_rank([u for u in updates if u is None or isinstance(u, LowRank)], device, dtype)
     if kind is Dense:
         return _stacked_dense([u for u in updates if u is None or isinstance(u, Dense)], device, dtype)
-    return _stacked_codebook([u for u in updates if u is None or isinstance(u, Codebook)], device)
+    return stacked_codebooks([u for u in updates if u is None or isinstance(u, Codebook)], device)
 
 
 def _stacked_low_rank(updates: Sequence[LowRank | None], device: torch.device, dtype: torch.dtype) -> Change:
@@ -140,9 +85,18 @@ def _stacked_low_rank(updates: Sequence[LowRank | None], device: torch.device, d
         if update is not None:
             left[index, :, : update.left.shape[1]] = update.left
             right[index, : update.right.shape[0]] = update.right
+    at_once = max(1, GATHERED // (left[0].numel() + right[0].numel()))
 
-    def change(inputs: Tensor, output: Tensor, rows: Tensor, lookup: Tensor | None) -> Tensor:
-        return output + inputs @ right[rows].transpose(1, 2) @ left[rows].transpose(1, 2)
+    def change(
+        inputs: Tensor, output: Tensor, rows: Tensor, lookup: Tensor | None, part: PromptPart | None = None
+    ) -> Tensor:
+        if len(updates) == 1:
+            return output + inputs @ right[0].T @ left[0].T
+        added = [
+            part @ right[of].transpose(1, 2) @ left[of].transpose(1, 2)
+            for part, of in zip(inputs.split(at_once), rows.split(at_once), strict=True)
+        ]
+        return output + torch.cat(added)
 
     return change
 
@@ -150,41 +104,15 @@ def _stacked_low_rank(updates: Sequence[LowRank | None], device: torch.device, d
 def _stacked_dense(updates: Sequence[Dense | None], device: torch.device, dtype: torch.dtype) -> Change:
     deltas = [None if update is None else update.change.to(device, dtype) for update in updates]
 
-    def change(inputs: Tensor, output: Tensor, rows: Tensor, lookup: Tensor | None) -> Tensor:
+    def change(
+        inputs: Tensor, output: Tensor, rows: Tensor, lookup: Tensor | None, part: PromptPart | None = None
+    ) -> Tensor:
         changed = output.clone()
         for edit in sorted(set(rows.tolist())):
             delta = deltas[edit]
             if delta is not None:
                 here = (rows == edit).nonzero()[:, 0]
                 changed[here] += inputs[here] @ delta.T
-        return changed
-
-    return change
-
-
-def _stacked_codebook(updates: Sequence[Codebook | None], device: torch.device) -> Change:
-    some = next(update for update in updates if update is not None)
-    size = max(len(update.labels) for update in updates if update is not None)
-    keys = torch.zeros(len(updates), size, some.keys.shape[1], device=device)
-    values = torch.zeros(len(updates), size, some.values.shape[1], device=device)
-    radii = torch.full((len(updates), size), -1.0, device=device)  # below any distance: never fires
-    for index, update in enumerate(updates):
-        if update is not None:
-            n = len(update.labels)
-            keys[index, :n], values[index, :n], radii[index, :n] = update.keys, update.values, update.radii
-
-    def change(inputs: Tensor, output: Tensor, rows: Tensor, lookup: Tensor | None) -> Tensor:
-        if lookup is None:
-            return output
-        every = torch.arange(len(rows), device=device)
-        query = inputs[every, lookup.clamp_min(0)].float()
-        # the exact form of the distance: through a matrix product it would lose half the digits of small distances
-        gaps = torch.cdist(query[:, None], keys[rows], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
-        gaps = gaps.masked_fill(radii[rows] < 0, torch.inf)
-        distance, nearest = gaps.min(-1)
-        fires = (distance <= radii[rows, nearest]) & (lookup >= 0)
-        changed = output.clone()
-        changed[every[fires], lookup[fires]] = values[rows[fires], nearest[fires]].to(output.dtype)
         return changed
 
     return change

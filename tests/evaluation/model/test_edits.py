@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from clmeeval_data.errors import EditError
+from clmeeval_data.errors import EditError, ModelError
 from clmeeval_data.evaluation.model.edits import Edit, applied
-from clmeeval_data.evaluation.model.updates import Codebook, Dense, LowRank
+from clmeeval_data.evaluation.model.updates import Codebook, Dense, LowRank, Preamble
 
 
 def snapshot(lm):
@@ -25,6 +25,7 @@ def some_updates(lm, seed=0, layer=1):
         "low rank": LowRank(name, torch.randn(d, 1), torch.randn(1, f)),
         "dense": Dense(name, torch.randn(d, f)),
         "codebook": Codebook(name, torch.zeros(1, f), torch.randn(1, d), torch.tensor([1e9]), ((1,),)),
+        "preamble": Preamble(torch.randint(1, 300, (5 + layer,)), f"text {seed}"),
     }
 
 
@@ -37,7 +38,7 @@ def logits_of(lm, text="Intent: sort\nCode:"):
         return lm.model(input_ids=torch.tensor([lm.encode(text)])).logits
 
 
-KINDS = ["low rank", "dense", "codebook"]
+KINDS = ["low rank", "dense", "codebook", "preamble"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,12 +87,25 @@ def test_merging_equals_applying(tiny_lm, kind):
         edit.merge(tiny_lm)
 
 
-def test_a_codebook_says_why_it_cannot_be_merged(tiny_lm):
+def test_what_is_no_change_of_weights_says_why_it_cannot_be_merged(tiny_lm):
     before = snapshot(tiny_lm)
     both = edit_of(tiny_lm, "dense") + edit_of(tiny_lm, "codebook")
     with pytest.raises(EditError, match="codebook replaces outputs at single tokens"):
         both.merge(tiny_lm)
+    with pytest.raises(EditError, match="preamble is text before the prompt"):
+        (edit_of(tiny_lm, "dense") + edit_of(tiny_lm, "preamble")).merge(tiny_lm)
     assert_untouched(tiny_lm, before)
+
+
+def test_offloaded_weights_are_not_merged_into(tiny_lm):
+    """What accelerate keeps elsewhere is on the meta device between passes: writing there would be lost."""
+    both = edit_of(tiny_lm, "dense") + edit_of(tiny_lm, "low rank", layer=2)
+    before = tiny_lm.mlp_output(1).weight.clone()
+    tiny_lm.mlp_output(2).to("meta")
+    tiny_lm._fingerprint = both.fingerprint
+    with pytest.raises(ModelError, match="weight of this Linear is offloaded"):
+        both.merge(tiny_lm)
+    assert torch.equal(tiny_lm.mlp_output(1).weight, before)
 
 
 def test_another_model_is_refused(tiny_lm, make_lm, tmp_path):

@@ -80,6 +80,24 @@ def test_reading_again_from_a_layer_equals_reading_from_the_start(lm):
     assert not torch.allclose(again.keys[3] * mask, prefix.keys[3] * mask), "the hook had no effect above its layer"
 
 
+def test_what_is_kept_of_the_layers_above_a_change_is_read_again(lm):
+    prefix = read_prompts(lm, PROMPTS, [0, 1, 2, 3])
+    bare = read_prompts(lm, PROMPTS, [1])
+    with lm.mlp_output(1).register_forward_hook(lambda m, args, output: output * 1.5):
+        again, fresh = read_again(lm, prefix, 1), read_prompts(lm, PROMPTS, [0, 1, 2, 3])
+        asked = read_again(lm, bare, 1, pooled=[3])
+    mask = prefix.tokens.mask[:, :, None]
+    for layer in range(4):
+        for kind in ("looked_up", "pooled"):
+            mine, theirs = getattr(again, kind)[layer], getattr(fresh, kind)[layer]
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+            changed = not torch.allclose(mine, getattr(prefix, kind)[layer], atol=1e-5)
+            assert changed == (layer > 1), "layer 1 has its input as it was"
+        torch.testing.assert_close(again.entering[layer] * mask, fresh.entering[layer] * mask, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(asked.pooled[3], fresh.pooled[3], atol=1e-5, rtol=1e-5)
+    assert set(asked.pooled) == {1, 3}
+
+
 def test_remembered_prompts_are_not_read_twice_unless_an_edit_is_applied(lm):
     prefix = read_prompts(lm, PROMPTS, [1])
     with prompts_remembered(lm, PROMPTS, prefix) as memory:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import clmeeval_data.evaluation.model.updates as updates_module
 from clmeeval_data.evaluation.model.updates import Codebook, Dense, LowRank, combined, stacked_change
 
 
@@ -66,6 +67,24 @@ def test_a_stack_of_weight_updates_is_each_row_under_its_own_weight(kind):
     for row, edit in enumerate(rows.tolist()):
         delta = 0 if updates[edit] is None else updates[edit].delta()
         torch.testing.assert_close(changed[row], inputs[row] @ (weight + delta).T)
+
+
+@pytest.mark.parametrize("gathered", [1, 200, 1 << 26])
+def test_low_rank_updates_of_any_rank_stand_side_by_side(gathered, monkeypatch):
+    """In parts of any size: what is brought together at once is bounded, whatever the ranks and rows."""
+    monkeypatch.setattr(updates_module, "GATHERED", gathered)
+    torch.manual_seed(0)
+    ranks = [40, 1, 17, 0]
+    updates = [LowRank("m", torch.randn(5, rank), torch.randn(rank, 7)) for rank in ranks]
+    change = stacked_change(updates, torch.device("cpu"), torch.float64)
+    inputs, rows = torch.randn(9, 3, 7, dtype=torch.float64), torch.tensor([3, 0, 1, 2, 2, 0, 1, 3, 0])
+    changed = change(inputs, torch.zeros(9, 3, 5, dtype=torch.float64), rows, None)
+    for row, edit in enumerate(rows.tolist()):
+        delta = updates[edit].left.double() @ updates[edit].right.double()
+        torch.testing.assert_close(changed[row], inputs[row] @ delta.T)
+    alone = stacked_change(updates[:1], torch.device("cpu"), torch.float64)
+    whole = alone(inputs, torch.zeros(9, 3, 5, dtype=torch.float64), torch.zeros(9, dtype=torch.long), None)
+    torch.testing.assert_close(whole, inputs @ (updates[0].left.double() @ updates[0].right.double()).T)
 
 
 def test_a_codebook_fires_only_at_the_lookup_and_only_within_its_radius():
