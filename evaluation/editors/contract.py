@@ -103,7 +103,7 @@ class EditorConfig:
         missing = [n for n, f in fields.items() if f.default is dataclasses.MISSING and n not in values]
         if missing:
             raise ConfigError(f"{cls.__name__} needs a value for {', '.join(missing)}.")
-        return cls(**{name: float(value) if kinds[name] is float else value for name, value in values.items()})
+        return cls(**{name: _converted(value, kinds[name]) for name, value in values.items()})
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
@@ -149,6 +149,8 @@ def _fits(value: object, kind: object) -> bool:
         return any(_fits(value, option) for option in typing.get_args(kind))
     if typing.get_origin(kind) is typing.Literal:
         return value in typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(item, typing.get_args(kind)[0]) for item in value)
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind is int:
@@ -156,7 +158,16 @@ def _fits(value: object, kind: object) -> bool:
     return isinstance(value, kind) if isinstance(kind, type) else True
 
 
+def _converted(value: Any, kind: object) -> Any:
+    """JSON and TOML know neither tuples nor the difference between 1 and 1.0."""
+    if typing.get_origin(kind) is tuple:
+        return tuple(_converted(item, typing.get_args(kind)[0]) for item in value)
+    return float(value) if kind is float else value
+
+
 def _type_name(kind: object) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return "one of " + ", ".join(repr(option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return f"a list of {_type_name(typing.get_args(kind)[0])}"
     return getattr(kind, "__name__", str(kind))

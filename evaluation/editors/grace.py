@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
-from clmeeval_data.evaluation.editors.lookup import PART_ROWS, Lookup, Search, fit_vectors, read_lookup, target_losses
+from clmeeval_data.evaluation.editors.lookup import PART_ROWS, Lookup, read_lookup
+from clmeeval_data.evaluation.editors.search import Search, fit_vectors, stop_below
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.updates import Codebook
@@ -25,7 +26,8 @@ class GraceConfig(EditorConfig):
 
     ``layer``: the decoder layer whose MLP output map gets the codebook. ``radius``: Euclidean, of a new entry.
     ``start``: first value, uniform in [0, 1) or zero. ``steps``, ``learning_rate``: of Adam. ``stop_loss``: a value
-    whose loss (nats per target token) is below it is not improved further; 0 for never. ``seed``: of the uniform start.
+    whose loss (nats per target token) is below it is not improved further; 0 for never. ``stop_worst``: the same for
+    the loss of the worst token. ``seed``: of the uniform start.
     """
 
     layer: int
@@ -34,6 +36,7 @@ class GraceConfig(EditorConfig):
     radius: float = 1.0
     start: Literal["uniform", "zero"] = "uniform"
     stop_loss: float = 0.0
+    stop_worst: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,9 +90,14 @@ class Grace:
         fit = fit_vectors(
             lm,
             lookup.by_length(PART_ROWS),
-            torch.stack([self._start(request, lookup) for request in requests]),
-            Search(config.learning_rate, config.steps, config.stop_loss, added=False),
-            lambda logits, rows: target_losses(logits, rows.labels),
+            torch.stack([self._start(request, lookup) for request in requests])[:, None],
+            Search(
+                config.learning_rate,
+                config.steps,
+                added=False,
+                loss=lambda terms, values, of: terms.nll,
+                done=stop_below(config.stop_loss, config.stop_worst),
+            ),
         )
         module, radius = lm.map.mlp_output_name(config.layer), torch.tensor([config.radius])
         return [
@@ -102,7 +110,7 @@ class Grace:
                 details={"loss": loss, "steps": float(steps)},
             )
             for request, target, key, value, loss, steps in zip(
-                requests, targets, lookup.keys, fit.vectors, fit.losses, fit.steps, strict=True
+                requests, targets, lookup.keys, fit.vectors[:, 0], fit.losses, fit.steps, strict=True
             )
         ]
 
