@@ -25,8 +25,8 @@ from clmeeval_data.builders.sources import SOURCES
 from clmeeval_data.evaluation.answers import UneditedAnswers
 from clmeeval_data.evaluation.cluster import make_editor, read_tests
 from clmeeval_data.evaluation.editors.contract import Case
+from clmeeval_data.evaluation.measurement import Measurement
 from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
-from clmeeval_data.evaluation.runner import Evaluation
 from clmeeval_data.evaluation.scoring.cost import measured
 
 METHODS = ("grace", "rome", "ft")
@@ -47,7 +47,7 @@ def compare(lm: LanguageModel, method: str, dataset: str, cases: list[Case], pla
     answers = UneditedAnswers(results, dataset, lm)
     answers.of(cases)
     with measured(lm.device) as batched:
-        entries = Evaluation(lm, editor, answers, dataset == "cnle", seed=0).entries(cases)
+        entries = Measurement(lm, editor, answers, dataset == "cnle", seed=0).entries(cases)
     failed = [entry["error"] for entry in entries if entry["error"]]
     if failed:
         raise SystemExit(f"{method} on {dataset}: {failed[0]}")

@@ -2,9 +2,12 @@
 
 import logging
 import os
+import typing
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,6 +24,11 @@ from rich.progress import (
 from rich.table import Table
 
 from clmeeval_data.shell import run_app
+
+if TYPE_CHECKING:
+    from clmeeval_data.evaluation.cluster import Compat
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help="Evaluate model-editing methods on CNLE and CSNE.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -41,38 +49,88 @@ Examples:
 """
 
 
-class ProgressBar:
+TRAIN_HELP = """Train a method that has to be trained: on the train split, selected on the validation split.
+
+The same command again continues a training that was stopped, and does nothing where it is complete. It prints the path
+of the trained file, which 'run --trained' takes, and which belongs to this model alone.
+
+Examples:
+
+  clmeeval-evaluate train --model smollm2 --dataset clmeeval/cnle --method agrace
+
+  clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --method agrace --trained FILE
+"""
+
+TUNE_HELP = """Search a method's settings for a model, on training cases alone.
+
+One setting is searched after another: all its candidates meet a few cases, the better half meets more. The same command
+again continues a search that was stopped. It prints the path of a file with the settings, for 'run --hparams'.
+
+Example:
+
+  clmeeval-evaluate tune --model smollm2 --dataset clmeeval/cnle --method rome --cases 12 --budget 200
+"""
+
+MODEL = typer.Option(help="smollm2, a folder written by save_pretrained, or a Hub id.")
+DEVICE = typer.Option(help="cpu, cuda, cuda:1, ..., or auto to spread the model.")
+DTYPE = typer.Option(help="float32, bfloat16 or float16.")
+HPARAMS = typer.Option(help="TOML file with a [config] table for the one method.")
+SETTING = typer.Option("--set", help="name=value, on top. Repeatable.")
+BATCH_SIZE = typer.Option(help="Independent edits computed together. Changes no score.")
+VERBOSE = typer.Option("--verbose", help="Log what happens.")
+
+
+class ProgressBars:
     """The advance of a plan as one bar per run, with the time left."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def begin(self, dataset: str, method: str, cases: int) -> None:
-        """A new bar."""
-        self._task = self._progress.add_task(f"{dataset} {method}", total=cases)
+        """A new bar: for a method on a dataset, or for a step of a search."""
+        self._tasks[method] = self._progress.add_task(f"{dataset} {method}", total=cases)
 
-    def advance(self, cases: int) -> None:
-        """Move the bar."""
-        if self._task is not None:
-            self._progress.advance(self._task, cases)
+    def advance(self, method: str, cases: int) -> None:
+        """Move a method's bar."""
+        self._progress.advance(self._tasks[method], cases)
+
+    def track(self, steps: Iterable[T], description: str, total: int) -> Iterable[T]:
+        """A bar for something else that takes long."""
+        return self._progress.track(steps, total=total, description=description)
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressBars]:
+    """Bars on stderr for the length of a block."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield ProgressBars(progress)
 
 
 @app.command(help=RUN_HELP)
 def run(
-    model: Annotated[str, typer.Option(help="smollm2, a folder written by save_pretrained, or a Hub id.")],
+    model: Annotated[str, MODEL],
     dataset: Annotated[list[str], typer.Option(help="A folder made by clmeeval-build, or a Hub id. Repeatable.")],
     method: Annotated[list[str], typer.Option(help="A method of 'clmeeval-evaluate list'. Repeatable.")],
     out: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
     split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "test",
     limit: Annotated[int | None, typer.Option(help="Evaluate only the first cases of the split.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Independent edits computed together. Changes no score.")] = 16,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto to spread the model.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    batch_size: Annotated[int, BATCH_SIZE] = 16,
+    device: Annotated[str, DEVICE] = "cpu",
+    dtype: Annotated[str, DTYPE] = "float32",
     seed: Annotated[int, typer.Option(help="Of the sampled texts.")] = 0,
-    hparams: Annotated[Path | None, typer.Option(help="TOML file with a [config] table for the one method.")] = None,
-    setting: Annotated[list[str] | None, typer.Option("--set", help="name=value, on top. Repeatable.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens.")] = False,
+    hparams: Annotated[Path | None, HPARAMS] = None,
+    setting: Annotated[list[str] | None, SETTING] = None,
+    trained: Annotated[list[Path] | None, typer.Option(help="File made by 'train'. Repeatable.")] = None,
+    compat: Annotated[str, typer.Option(help="right, or reference: with the released code's defects.")] = "right",
+    verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Edit a model with each method, case by case, and measure what every edit does."""
     _quiet_libraries(verbose)
@@ -92,18 +150,90 @@ def run(
         seed=seed,
         settings=read_settings(hparams) if hparams else None,
         overrides=tuple(parse_override(text) for text in setting or []),
+        trained=tuple(trained or []),
+        compat=typing.cast("Compat", compat),
     )
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        folders = execute(plan, ProgressBar(progress))
+    with progress_bars() as bars:
+        folders = execute(plan, bars)
     for folder in folders:
         typer.echo(str(folder.path))
+
+
+@app.command(help=TRAIN_HELP)
+def train(
+    model: Annotated[str, MODEL],
+    dataset: Annotated[str, typer.Option(help="A folder made by clmeeval-build, or a Hub id.")],
+    method: Annotated[str, typer.Option(help="A method that has to be trained: agrace or malmen.")],
+    out: Annotated[Path, typer.Option(help="The folder for trained files.")] = Path("trained"),
+    limit: Annotated[int | None, typer.Option(help="Train only on the first cases of the train split.")] = None,
+    validation_limit: Annotated[int | None, typer.Option(help="The same of the validation split.")] = None,
+    device: Annotated[str, DEVICE] = "cpu",
+    dtype: Annotated[str, DTYPE] = "float32",
+    seed: Annotated[int, typer.Option(help="Of the order of the cases and of dropout.")] = 0,
+    hparams: Annotated[Path | None, HPARAMS] = None,
+    setting: Annotated[list[str] | None, SETTING] = None,
+    verbose: Annotated[bool, VERBOSE] = False,
+) -> None:
+    """Train a method on a dataset's train split."""
+    _quiet_libraries(verbose)
+    from clmeeval_data.evaluation import training
+    from clmeeval_data.evaluation.hparams import parse_override, read_settings
+
+    with progress_bars() as bars:
+        result = training.train(
+            model=model,
+            dataset=dataset,
+            method=method,
+            out=out,
+            limit=limit,
+            validation_limit=validation_limit,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            settings=read_settings(hparams) if hparams else None,
+            overrides=[parse_override(text) for text in setting or []],
+            track=bars.track,
+        )
+    typer.echo(str(result.path))
+
+
+@app.command(help=TUNE_HELP)
+def tune(
+    model: Annotated[str, MODEL],
+    dataset: Annotated[list[str], typer.Option(help="A folder made by clmeeval-build, or a Hub id. Repeatable.")],
+    method: Annotated[str, typer.Option(help="A method of 'clmeeval-evaluate list'.")],
+    out: Annotated[Path, typer.Option(help="The folder for what is found.")] = Path("tuned"),
+    cases: Annotated[int, typer.Option(help="Training cases that the best candidates meet, of each dataset.")] = 16,
+    budget: Annotated[int, typer.Option(help="At most this many evaluations of a candidate on a case.")] = 400,
+    seed: Annotated[int, typer.Option(help="Chooses the cases.")] = 0,
+    batch_size: Annotated[int, BATCH_SIZE] = 16,
+    device: Annotated[str, DEVICE] = "cpu",
+    dtype: Annotated[str, DTYPE] = "float32",
+    setting: Annotated[list[str] | None, typer.Option("--set", help="name=value that stays. Repeatable.")] = None,
+    verbose: Annotated[bool, VERBOSE] = False,
+) -> None:
+    """Search a method's settings for a model."""
+    _quiet_libraries(verbose)
+    from clmeeval_data.evaluation.hparams import parse_override
+    from clmeeval_data.evaluation.tune import TunePlan
+    from clmeeval_data.evaluation.tune import tune as search
+
+    plan = TunePlan(
+        model=model,
+        datasets=tuple(dataset),
+        method=method,
+        out=out,
+        cases=cases,
+        budget=budget,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        overrides=tuple(parse_override(text) for text in setting or []),
+    )
+    with progress_bars() as bars:
+        tuned = search(plan, bars)
+    typer.echo(str(tuned.path))
 
 
 @app.command(name="list")

@@ -1,23 +1,33 @@
 """Where runs are computed: here, all methods on all datasets one after another, with one model loaded once."""
 
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from clmeeval_data.errors import ConfigError
 from clmeeval_data.evaluation.editors import EDITORS
 from clmeeval_data.evaluation.editors.contract import Editor
+from clmeeval_data.evaluation.editors.trained import Trained
 from clmeeval_data.evaluation.hparams import Settings, settings_for
 from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
 from clmeeval_data.evaluation.results import RunFolder
-from clmeeval_data.evaluation.runner import TestSet, run_method
+from clmeeval_data.evaluation.runner import TestSet, run_methods
 from clmeeval_data.hub import open_split
+
+T = TypeVar("T")
+Compat = Literal["right", "reference"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to evaluate. ``settings``: of the plan's one method, instead of the shipped ones; ``overrides``: on top."""
+    """What to evaluate.
+
+    ``settings``: of the plan's one method, instead of the shipped ones; ``overrides``: on top. ``trained``: files of
+    methods that need training. ``compat``: "reference" repeats the released code's defects where a method has switches
+    for them.
+    """
 
     model: str
     datasets: tuple[str, ...]
@@ -31,12 +41,23 @@ class Plan:
     seed: int = 0
     settings: Settings | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
+    trained: tuple[Path, ...] = ()
+    compat: Compat = "right"
 
     def __post_init__(self) -> None:
-        for name in self.methods:
-            EDITORS[name]
+        switches = [name for name in self.methods if EDITORS[name].config_class.reference]
+        if len(set(self.methods)) < len(self.methods):
+            raise ConfigError(f"a method is named twice in {', '.join(self.methods)}.")
         if len(self.methods) > 1 and (self.settings or self.overrides):
             raise ConfigError(f"settings are for one method, not for {', '.join(self.methods)}. Give one --method.")
+        if self.compat not in typing.get_args(Compat):
+            raise ConfigError(f"--compat is {self.compat!r}; expected one of {', '.join(typing.get_args(Compat))}.")
+        if self.compat == "reference" and not switches:
+            known = [name for name, cls in EDITORS.items() if cls.config_class.reference]
+            raise ConfigError(
+                f"--compat reference changes nothing of {', '.join(self.methods)}. Methods with released behaviour to "
+                f"repeat: {', '.join(known)}."
+            )
         if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
             raise ConfigError(f"--batch-size is {self.batch_size}, --limit {self.limit}; expected 1 or more.")
 
@@ -45,10 +66,13 @@ class Observer(Protocol):
     """Is told how a plan advances."""
 
     def begin(self, dataset: str, method: str, cases: int) -> None:
-        """A method starts on a dataset."""
+        """A method is about to run on a dataset."""
 
-    def advance(self, cases: int) -> None:
-        """Cases were finished, now or in an earlier run."""
+    def advance(self, method: str, cases: int) -> None:
+        """A method has finished cases of the dataset it was last begun on, now or in an earlier run."""
+
+    def track(self, steps: Iterable[T], description: str, total: int) -> Iterable[T]:
+        """Something that takes long and is not a case: yields its steps."""
 
 
 def execute(plan: Plan, observer: Observer) -> list[RunFolder]:
@@ -59,23 +83,43 @@ def execute(plan: Plan, observer: Observer) -> list[RunFolder]:
     """
     tests = [read_tests(dataset, plan.split, plan.limit) for dataset in plan.datasets]
     lm = load_language_model(plan.model, plan.device, plan.dtype)
+    trained = _trained(plan, lm)
     folders = []
     for dataset in tests:
+        editors = []
         for method in plan.methods:
-            editor = make_editor(method, lm, plan.settings, plan.overrides)
+            overrides = [*_compat(plan, method), *plan.overrides]
+            editors.append(make_editor(method, lm, plan.settings, overrides, trained.get(method)))
             observer.begin(dataset.benchmark.name, method, len(dataset.cases))
-            folders.append(
-                run_method(
-                    lm,
-                    dataset,
-                    editor,
-                    plan.out,
-                    seed=plan.seed,
-                    batch_size=plan.batch_size,
-                    progress=observer.advance,
-                )
-            )
+        folders += run_methods(
+            lm,
+            dataset,
+            editors,
+            plan.out,
+            seed=plan.seed,
+            batch_size=plan.batch_size,
+            progress=observer.advance,
+            track=observer.track,
+        )
     return folders
+
+
+def _trained(plan: Plan, lm: LanguageModel) -> dict[str, Trained]:
+    """The trained files by method."""
+    found: dict[str, Trained] = {}
+    for path in plan.trained:
+        trained = Trained.load(path)
+        if trained.method not in plan.methods:
+            raise ConfigError(f"{path} is a trained {trained.method}, which is not run. Add --method {trained.method}.")
+        if trained.method in found:
+            raise ConfigError(f"two trained files of {trained.method} were given. Give one.")
+        trained.check(lm, trained.method)
+        found[trained.method] = trained
+    return found
+
+
+def _compat(plan: Plan, method: str) -> list[tuple[str, Any]]:
+    return list(EDITORS[method].config_class.reference.items()) if plan.compat == "reference" else []
 
 
 def read_tests(location: str, split: str, limit: int | None) -> TestSet:
@@ -90,15 +134,29 @@ def read_tests(location: str, split: str, limit: int | None) -> TestSet:
 
 
 def make_editor(
-    method: str, lm: LanguageModel, settings: Settings | None = None, overrides: Sequence[tuple[str, Any]] = ()
+    method: str,
+    lm: LanguageModel,
+    settings: Settings | None = None,
+    overrides: Sequence[tuple[str, Any]] = (),
+    trained: Trained | None = None,
 ) -> Editor:
     """A method with its settings for a model.
+
+    Args:
+        method: Name of a registered method.
+        lm: The model.
+        settings: Instead of the shipped ones.
+        overrides: Single settings, on top.
+        trained: What a method that needs training was trained to; its settings come with it.
 
     Raises:
         UnknownNameError: If no method has that name.
         ConfigError: If a setting cannot be used.
     """
     cls = EDITORS[method]
-    values = (settings or settings_for(method, lm.name, lm.map.depth)).values | dict(overrides)
-    editor: Editor = cls(cls.config_class.from_dict(values))
+    if trained is None:
+        values = (settings or settings_for(method, lm.name, lm.map.depth)).values
+        editor: Editor = cls(cls.config_class.from_dict({**values, **dict(overrides)}))
+    else:
+        editor = cls(cls.config_class.from_dict({**trained.config, **dict(overrides)}), trained)
     return editor

@@ -1,8 +1,9 @@
-"""One method on one model and dataset: edit, ask, score, write down; stop anywhere and go on from there."""
+"""Methods on one model and dataset: edit, ask, score, write down; stop anywhere and go on from there."""
 
 import logging
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -11,23 +12,13 @@ from typing import Any
 import torch
 
 from clmeeval_data import __version__
-from clmeeval_data.evaluation.answers import UneditedAnswers, answer_lengths
-from clmeeval_data.evaluation.editors.contract import Case, Editor, EditRequest
-from clmeeval_data.evaluation.model.edits import Edit
-from clmeeval_data.evaluation.model.generate import Continuation, Sampling, generate
+from clmeeval_data.errors import CaseError
+from clmeeval_data.evaluation.answers import UneditedAnswers
+from clmeeval_data.evaluation.editors.contract import Case, Editor, EditRequest, Track, untracked
+from clmeeval_data.evaluation.measurement import Measurement, Reading, is_out_of_memory, prompts_read
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import PromptMemory, prompts_remembered, read_prompts
 from clmeeval_data.evaluation.results import RunFolder, RunIdentity
-from clmeeval_data.evaluation.scoring.cost import measured
-from clmeeval_data.evaluation.scoring.dimensions import (
-    FLUENCY_TOKENS,
-    FLUENCY_TOP_K,
-    Answers,
-    case_of,
-    cases_hash,
-    decoding,
-    score_outputs,
-)
+from clmeeval_data.evaluation.scoring.dimensions import case_of, cases_hash, decoding
 from clmeeval_data.evaluation.scoring.signature import signature
 from clmeeval_data.evaluation.scoring.summary import summarise
 from clmeeval_data.records import CNLE, Benchmark, Record
@@ -35,10 +26,8 @@ from clmeeval_data.schema import SCHEMA_VERSION
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "sacrebleu", "rouge-score", "rapidfuzz")
 
-ASKED_FOR_TARGET = 2  # the first two of Case.prompts: the prompt and the rephrased one
-
 logger = logging.getLogger(__name__)
-Progress = Callable[[int], None]
+Progress = Callable[[str, int], None]  # (method, cases)
 
 
 @dataclass(frozen=True)
@@ -59,134 +48,104 @@ class TestSet:
         return cls(benchmark, split, cases, tuple(case_of(benchmark, record).request for record in train))
 
 
+@dataclass(frozen=True)
+class _Run:
+    """One method's run: its folder, and what is finished."""
+
+    editor: Editor
+    folder: RunFolder
+    done: set[str]
+
+
 def run_method(
+    lm: LanguageModel, tests: TestSet, editor: Editor, out: Path, *, seed: int = 0, batch_size: int = 16
+) -> RunFolder:
+    """``run_methods`` with one method."""
+    return run_methods(lm, tests, [editor], out, seed=seed, batch_size=batch_size)[0]
+
+
+def run_methods(
     lm: LanguageModel,
     tests: TestSet,
-    editor: Editor,
+    editors: Sequence[Editor],
     out: Path,
     *,
     seed: int = 0,
     batch_size: int = 16,
-    progress: Progress = lambda cases: None,
-) -> RunFolder:
-    """Evaluate a method; a run that was stopped goes on, a complete one is returned as it is.
+    progress: Progress = lambda method, cases: None,
+    track: Track = untracked,
+) -> list[RunFolder]:
+    """Evaluate methods; a run that was stopped goes on, a complete one is left as it is.
+
+    All methods meet a batch of cases before the next one, so that its prompts are read once.
 
     Args:
         lm: The model.
         tests: What to evaluate on.
-        editor: The method.
+        editors: The methods.
         out: The results folder.
         seed: Of the fluency samples.
         batch_size: Independent edits computed and evaluated together; it changes no score.
-        progress: Told the number of cases that were finished since it was last called.
+        progress: Told the number of a method's cases that were finished since it was last told.
+        track: Shows the advance of what methods prepare.
 
     Raises:
-        ResultsError: If the folder cannot be written or belongs to another run.
-        ModelError: If the method does not fit the model.
+        ResultsError: If a folder cannot be written or belongs to another run.
+        ModelError: If a method does not fit the model.
+        ConfigError: If a method misses what it needs first.
     """
-    identity = _identity(lm, tests, editor, seed)
-    folder = RunFolder(out / identity.folder)
-    folder.open(identity, _environment(lm, batch_size))
-    done = folder.journal.read()
-    progress(len(done))
-    if folder.summary() is not None:
-        return folder
-    editor.prepare(lm, tests.train)
-    answers = UneditedAnswers(out, tests.benchmark.name, lm)
-    evaluation = Evaluation(lm, editor, answers, tests.benchmark is CNLE, seed)
+    runs = []
+    for editor in editors:
+        identity = _identity(lm, tests, editor, seed)
+        folder = RunFolder(out / identity.folder)
+        folder.open(identity, _environment(lm, batch_size))
+        runs.append(_Run(editor, folder, set(folder.journal.read())))
+        progress(editor.name, len(runs[-1].done))
+    open_runs = [run for run in runs if run.folder.summary() is None]
+    for run in open_runs:
+        run.editor.prepare(lm, tests.train, track)
+    if open_runs:
+        _measure(lm, tests, open_runs, UneditedAnswers(out, tests.benchmark.name, lm), seed, batch_size, progress)
+    for run in open_runs:
+        summary = summarise(run.folder.journal.read().values(), total=len(tests.cases))
+        described = run.folder.run()
+        run.folder.finish({"hash": described["hash"], **summary, "signature": signature(described)})
+    return [run.folder for run in runs]
+
+
+def _measure(
+    lm: LanguageModel,
+    tests: TestSet,
+    runs: Sequence[_Run],
+    answers: UneditedAnswers,
+    seed: int,
+    batch_size: int,
+    progress: Progress,
+) -> None:
+    """Every batch under every method that has not finished it, with its prompts read once."""
+    works = [(run, Measurement(lm, run.editor, answers, tests.benchmark is CNLE, seed)) for run in runs]
     for batch in _batches(tests.cases, batch_size):
-        missing = [case for case in batch if case.case_id not in done]
-        if missing:
-            entries = evaluation.entries(missing)
-            folder.journal.append(entries)
-            progress(len(entries))
-    summary = summarise(folder.journal.read().values(), total=len(tests.cases))
-    folder.finish({"hash": identity.hash, **summary, "signature": signature(folder.run())})
-    return folder
+        missing = [[case for case in batch if case.case_id not in run.done] for run in runs]
+        layers = {layer for cases, (_, work) in zip(missing, works, strict=True) if cases for layer in work.layers}
+        with ExitStack() as stack:
+            reading = _shared(stack, lm, batch, sorted(layers)) if sum(map(bool, missing)) > 1 else None
+            for cases, (run, work) in zip(missing, works, strict=True):
+                if cases:
+                    entries = work.entries(cases, reading if lm.memory is not None else None)
+                    run.folder.journal.append(entries)
+                    progress(run.editor.name, len(entries))
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What the cases of a run have in common. ``code``: whether targets are code."""
-
-    lm: LanguageModel
-    editor: Editor
-    answers: UneditedAnswers
-    code: bool
-    seed: int
-
-    def entries(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
-        """Entries of the cases: together, or where that fails one by one, so that only the cause counts as failed."""
-        try:
-            return self._together(cases)
-        except Exception as error:  # a failing case must not end the run; its cause is written down
-            if len(cases) > 1:
-                logger.info("a batch of %d failed (%s); its cases are tried one by one", len(cases), error)
-                return [entry for case in cases for entry in self.entries([case])]
-            logger.warning("case %s failed: %s", cases[0].case_id, error)
-            logger.debug("where it failed", exc_info=True)
-            problem = {"type": type(error).__name__, "message": str(error)}
-            return [{"id": cases[0].case_id, "error": problem, "case": cases[0].as_dict()}]
-
-    def _together(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
-        lm, prompts = self.lm, list(dict.fromkeys(prompt for case in cases for prompt in case.prompts))
-        with measured(lm.device) as reading:
-            prefix = read_prompts(lm, prompts, self.editor.config.edited_layers)
-        with prompts_remembered(lm, prompts, prefix) as memory:
-            before = self.answers.of(cases)
-            with measured(lm.device) as editing:
-                edits = self.editor.edit_each(lm, [case.request for case in cases])
-            after = self._ask(memory, cases, edits, before)
-        cost = {
-            "edit_seconds": editing.seconds / len(cases) + reading.seconds / len(prompts),  # its own prompt is read too
-            "peak_bytes": editing.peak_bytes,
-            "batch_size": len(cases),
-        }
-        rows = zip(cases, edits, before, after, strict=True)
-        return [{**self._entry(case, old, new), "cost": cost, "details": dict(e.details)} for case, e, old, new in rows]
-
-    def _ask(
-        self, memory: PromptMemory, cases: Sequence[Case], edits: Sequence[Edit], before: Sequence[Answers]
-    ) -> list[Answers]:
-        """What the edited model says to each case's prompts, with the target and the unedited answer as guesses.
-
-        Where an edit leaves a prompt alone, the unedited answer is the answer.
-        """
-        jobs: list[Continuation] = []
-        places: list[tuple[int, int]] = []  # case and prompt of each job; the sampled text comes after the prompts
-        found = [[*old.prompts, ()] for old in before]
-        for index, (case, old) in enumerate(zip(cases, before, strict=True)):
-            target = tuple(self.lm.encode_target(case.prompt, case.target))
-            rows, alone = memory.rows(case.prompts), self._left_alone(memory, case, edits[index])
-            for place, (row, length) in enumerate(zip(rows, answer_lengths(self.lm, case), strict=True)):
-                if not alone[place]:
-                    drafts = (target, old.prompts[place])[0 if place < ASKED_FOR_TARGET else 1 :]
-                    jobs.append(Continuation(row, index, length, drafts))
-                    places.append((index, place))
-            sampling = Sampling(FLUENCY_TOP_K, f"fluency|{self.seed}|{case.case_id}")
-            jobs.append(Continuation(rows[0], index, FLUENCY_TOKENS, sampling=sampling))
-            places.append((index, len(rows)))
-        for (index, place), output in zip(places, generate(self.lm, memory.prefix, edits, jobs), strict=True):
-            found[index][place] = tuple(output)
-        return [Answers(tuple(texts[:-1]), texts[-1]) for texts in found]
-
-    def _left_alone(self, memory: PromptMemory, case: Case, edit: Edit) -> list[bool]:
-        rows, looked_up = memory.rows(case.prompts), memory.prefix.looked_up
-        queries = {self.lm.map.mlp_output_name(layer): keys[rows] for layer, keys in looked_up.items()}
-        return edit.leaves_alone(queries, len(rows))
-
-    def _entry(self, case: Case, before: Answers, after: Answers) -> dict[str, Any]:
-        decode = self.lm.decode
-        answers = zip(before.prompts, after.prompts, strict=True)
-        pairs = [{"before": decode(old), "after": decode(new)} for old, new in answers]
-        outputs = {
-            "effectiveness": pairs[0],
-            "generalisation": pairs[1],
-            "specificity": pairs[ASKED_FOR_TARGET:],
-            "fluency": {"after": decode(after.sampled)},
-        }
-        scores = score_outputs(case, outputs, self.code)
-        return {"id": case.case_id, "error": None, "case": case.as_dict(), "outputs": outputs, "scores": scores}
+def _shared(stack: ExitStack, lm: LanguageModel, batch: Sequence[Case], layers: Sequence[int]) -> Reading | None:
+    """The batch's prompts for all methods; None where they cannot be read together, which each method then finds."""
+    try:
+        return stack.enter_context(prompts_read(lm, batch, layers))
+    except CaseError:
+        return None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def _identity(lm: LanguageModel, tests: TestSet, editor: Editor, seed: int) -> RunIdentity:
@@ -199,10 +158,15 @@ def _identity(lm: LanguageModel, tests: TestSet, editor: Editor, seed: int) -> R
             "cases": cases_hash(tests.cases),
         },
         model={"name": lm.name, "fingerprint": lm.fingerprint, "dtype": str(lm.dtype).removeprefix("torch.")},
-        method={"name": editor.name, "config": editor.config.as_dict()},
+        method={"name": editor.name, "config": editor.config.as_dict(), **_inputs(editor, tests)},
         decoding=decoding(),
         seed=seed,
     )
+
+
+def _inputs(editor: Editor, tests: TestSet) -> dict[str, Any]:
+    inputs = editor.inputs(tests.train)
+    return {"inputs": dict(inputs)} if inputs else {}
 
 
 def _environment(lm: LanguageModel, batch_size: int) -> dict[str, Any]:

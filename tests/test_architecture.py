@@ -25,10 +25,11 @@ PARTS = {
 FIGURES = {"scoring.metrics", "scoring.significance", "scoring.signature", "scoring.summary"}  # plain Python, no torch
 EVALUATION = {
     "cli": {"cluster", "training", "tune", "runner", "editors", "scoring", "hparams", "answers", "model", "results"},
-    "tune": {"cluster", "runner", "editors", "scoring", "hparams", "model", "results"},
+    "tune": {"cluster", "runner", "measurement", "editors", "scoring", "hparams", "model", "results"},
     "cluster": {"runner", "editors", "scoring", "hparams", "answers", "model", "results"},
     "training": {"editors", "hparams", "model", "results", "scoring"},
-    "runner": {"editors", "scoring", "answers", "model", "results"},
+    "runner": {"measurement", "editors", "scoring", "answers", "model", "results"},
+    "measurement": {"editors", "scoring", "answers", "model"},
     "answers": {"editors.contract", "scoring", "model", "results"},
     "editors": {"model"},
     "scoring": {"editors.contract", "model", "results"},

@@ -7,12 +7,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    LlamaConfig,
+    GemmaForCausalLM,
+    GPT2LMHeadModel,
+    GPTNeoXForCausalLM,
     LlamaForCausalLM,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
-    Qwen2Config,
     Qwen2ForCausalLM,
-    StableLmConfig,
+    Qwen3ForCausalLM,
     StableLmForCausalLM,
 )
 
@@ -20,10 +22,17 @@ from clmeeval_data.evaluation.editors.contract import EditRequest
 from clmeeval_data.evaluation.model.lm import LanguageModel
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
+GROUPED = {"num_key_value_heads": 2}
+NARROW = {**GROUPED, "head_dim": 8}
 ARCHITECTURES = {
-    "llama": (LlamaConfig, LlamaForCausalLM),
-    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
-    "stablelm": (StableLmConfig, StableLmForCausalLM),
+    "llama": (LlamaForCausalLM, GROUPED),
+    "qwen2": (Qwen2ForCausalLM, GROUPED),
+    "stablelm": (StableLmForCausalLM, GROUPED),
+    "mistral": (MistralForCausalLM, GROUPED),
+    "gemma": (GemmaForCausalLM, NARROW),  # scaled embeddings
+    "qwen3": (Qwen3ForCausalLM, NARROW),  # norms of queries and keys
+    "gpt_neox": (GPTNeoXForCausalLM, {}),  # attention and MLP side by side
+    "gpt2": (GPT2LMHeadModel, {}),  # learned absolute positions, transposed weights
 }
 
 
@@ -54,12 +63,15 @@ def make_lm(tokenizer):
     """Make a tiny random model of an architecture."""
 
     def make(architecture, seed=0, **sizes):
-        config_class, model_class = ARCHITECTURES[architecture]
+        model_class, extra = ARCHITECTURES[architecture]
         torch.manual_seed(seed)
-        config = config_class(
-            **{**SIZES, **sizes},
+        wanted = {**SIZES, **sizes}
+        if architecture == "gpt2":
+            wanted["n_inner"] = wanted.pop("intermediate_size")
+        config = model_class.config_class(
+            **wanted,
+            **extra,
             vocab_size=len(tokenizer),
-            num_key_value_heads=2,
             max_position_embeddings=256,
             initializer_range=0.2,
             eos_token_id=tokenizer.eos_token_id,
@@ -71,9 +83,20 @@ def make_lm(tokenizer):
     return make
 
 
-@pytest.fixture(scope="session", params=list(ARCHITECTURES))
+@pytest.fixture(scope="session", params=["llama", "qwen2", "stablelm"])
 def lm(request, make_lm):
     return make_lm(request.param)
+
+
+@pytest.fixture(scope="session", params=list(ARCHITECTURES))
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def any_lm(make_lm, architecture):
+    """A model of every architecture, for what the architecture may change."""
+    return make_lm(architecture)
 
 
 @pytest.fixture
@@ -91,32 +114,52 @@ def requests_(sample_rows):
 
 
 @pytest.fixture(scope="session")
-def overfitted(make_lm, tokenizer, sample_rows):
-    """A tiny model that knows ten answers of one token by heart, with (prompt, answer) of each."""
-    lm = make_lm("llama", seed=1, hidden_size=64, intermediate_size=128)
+def ten_answers(tokenizer, sample_rows):
+    """Ten (prompt, answer) pairs; an answer is one token."""
     words = sorted(token[1:] for token in tokenizer.get_vocab() if token.startswith("Ġ") and token[1:].isalpha())
-    prompts = [f"Intent: {row['intent']}\nCode:" for row in sample_rows]
-    known = list(zip(prompts, words[:10], strict=False))
+    return list(zip((f"Intent: {row['intent']}\nCode:" for row in sample_rows), words[:10], strict=False))
+
+
+@pytest.fixture(scope="session")
+def overfit(make_lm, ten_answers):
+    """Make a tiny model of an architecture that knows the ten answers by heart, once."""
+    made = {}
+
+    def make(architecture):
+        if architecture not in made:
+            made[architecture] = make_lm(architecture, seed=1)
+            _learn(made[architecture], ten_answers)
+        return made[architecture]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def overfitted(make_lm, ten_answers):
+    """A somewhat wider model that knows ten answers of one token by heart, with (prompt, answer) of each."""
+    lm = make_lm("llama", seed=1, hidden_size=64, intermediate_size=128)
+    _learn(lm, ten_answers)
+    return lm, ten_answers
+
+
+def _learn(lm, known, steps=200, enough=0.05):
+    eos = lm.tokenizer.eos_token_id
+    texts = [(lm.encode(prompt), [*lm.encode_target(prompt, answer), eos]) for prompt, answer in known]
+    width = max(len(prompt) + len(answer) for prompt, answer in texts)
+    padding = [width - len(prompt) - len(answer) for prompt, answer in texts]
+    ids = torch.tensor([p + a + [eos] * gap for (p, a), gap in zip(texts, padding, strict=True)])
+    labels = torch.tensor([[-100] * len(p) + a + [-100] * g for (p, a), g in zip(texts, padding, strict=True)])
+    mask = torch.tensor([[1] * (width - gap) + [0] * gap for gap in padding])
     lm.model.requires_grad_(True)
     optimiser = torch.optim.Adam(lm.model.parameters(), lr=1e-2)
-    texts = [
-        lm.encode(prompt) + lm.encode_target(prompt, answer) + [tokenizer.eos_token_id] for prompt, answer in known
-    ]
-    width = max(map(len, texts))
-    ids = torch.tensor([text + [tokenizer.eos_token_id] * (width - len(text)) for text in texts])
-    labels = ids.clone()
-    for row, (prompt, _) in enumerate(known):
-        labels[row, : len(lm.encode(prompt))] = -100
-        labels[row, len(texts[row]) :] = -100
-    mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts])
-    for _ in range(200):
+    for _ in range(steps):
         loss = lm.model(input_ids=ids, attention_mask=mask, labels=labels).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if float(loss.detach()) < 0.05:
+        if float(loss.detach()) < enough:
             break
     lm.model.requires_grad_(False)
+    lm.model.zero_grad()
     lm.weights_changed()
-    assert float(loss.detach()) < 0.05, "the fixture failed to overfit"
-    return lm, known
+    assert float(loss.detach()) < enough, f"{lm.name} failed to overfit"

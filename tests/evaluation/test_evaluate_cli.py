@@ -116,7 +116,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(evaluate, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clmeeval_data.evaluation.cluster.run_method", interrupted)
+    monkeypatch.setattr("clmeeval_data.evaluation.cluster.run_methods", interrupted)
     done = evaluate("run", *(text for pair in {**GOOD, "--out": "other"}.items() for text in pair))
     assert done.code == 130
     assert done.err.splitlines()[-1].startswith("stopped. Finished work is kept")

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -7,13 +8,15 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 from clmeeval_data.errors import ResultsError
 from clmeeval_data.evaluation.editors import EDITORS
 from clmeeval_data.evaluation.editors.contract import Case
+from clmeeval_data.evaluation.measurement import is_out_of_memory
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.results import find_runs
-from clmeeval_data.evaluation.runner import TestSet, run_method
+from clmeeval_data.evaluation.runner import TestSet, run_method, run_methods
 from clmeeval_data.records import CNLE
 
 
@@ -60,9 +63,9 @@ def test_answers_that_are_taken_over_equal_generated_ones(tiny_lm, tests, tmp_pa
     taken = run_method(tiny_lm, tests, editor, tmp_path / "taken")
     alone = [Edit.leaves_alone]
 
-    def counted(self, queries, rows):
-        alone.append(alone[0](self, queries, rows))
-        return [False] * rows
+    def counted(self, lm, prefix, rows):
+        alone.append(alone[0](self, lm, prefix, rows))
+        return [False] * len(rows)
 
     monkeypatch.setattr(Edit, "leaves_alone", counted)
     generated = run_method(tiny_lm, tests, editor, tmp_path / "generated")
@@ -111,8 +114,12 @@ def test_a_complete_run_is_not_run_again(tiny_lm, tests, grace, tmp_path, monkey
     before = {file: file.read_bytes() for file in first.path.iterdir()}
     monkeypatch.setattr(type(grace), "edit_each", None)
     finished = []
-    assert run_method(tiny_lm, tests, grace, tmp_path, progress=finished.append).path == first.path
-    assert finished == [7]
+
+    def progress(method, cases):
+        finished.append((method, cases))
+
+    assert run_methods(tiny_lm, tests, [grace], tmp_path, progress=progress)[0].path == first.path
+    assert finished == [("grace", 7)]
     assert {file: file.read_bytes() for file in first.path.iterdir()} == before
 
 
@@ -163,6 +170,70 @@ def test_an_error_that_nobody_expected_is_that_cases_own(tiny_lm, tests, grace, 
     folder = run_method(tiny_lm, tests, grace, tmp_path)
     errors = {key: entry["error"] for key, entry in folder.journal.read().items() if entry["error"]}
     assert errors == {"case-3": {"type": "RuntimeError", "message": "CUDA error: device-side assert"}}
+
+
+def test_methods_run_together_give_what_each_gives_alone_and_read_the_prompts_once(
+    tiny_lm, tests, grace, tmp_path, monkeypatch
+):
+    from clmeeval_data.evaluation.model import prefix
+
+    ft = EDITORS["ft"](EDITORS["ft"].config_class(layer=1, steps=3))
+    alone = [run_method(tiny_lm, tests, editor, tmp_path / "alone", batch_size=4) for editor in (grace, ft)]
+    read, passes = prefix.read_ids, []
+
+    def counted(lm, ids, layers=()):
+        passes.append(len(ids))
+        return read(lm, ids, layers)
+
+    monkeypatch.setattr(prefix, "read_ids", counted)
+    together = run_methods(tiny_lm, tests, [grace, ft], tmp_path / "together", batch_size=4)
+    assert [entries(run) for run in together] == [entries(run) for run in alone]
+    assert len(passes) == 2, "seven cases in batches of four are read in two passes, whatever the number of methods"
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(tiny_lm, tests, grace, tmp_path, monkeypatch, caplog):
+    expected = run_method(tiny_lm, tests, grace, tmp_path / "roomy")
+    edit_each, sizes = type(grace).edit_each, []
+
+    def cramped(self, lm, requests):
+        sizes.append(len(requests))
+        if len(requests) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return edit_each(self, lm, requests)
+
+    monkeypatch.setattr(type(grace), "edit_each", cramped)
+    with caplog.at_level(logging.WARNING):
+        folder = run_method(tiny_lm, tests, grace, tmp_path / "cramped")
+    assert sizes == [7, 3, 1, 2, 4, 2, 2]
+    assert "out of memory with 7 edits at once: going on with 3 and 4" in caplog.text
+    assert folder.summary()["cases"]["failed"] == 0
+    assert entries(folder) == entries(expected)
+
+
+def test_memory_of_the_host_can_run_out_too():
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert"))
+
+
+def test_an_edit_of_the_first_call_only_leaves_neighbours_and_sampled_text_alone(
+    tiny_lm, tests, grace, tmp_path, monkeypatch
+):
+    """The released A-GRACE: whatever its codebook does, specificity and fluency are the unedited model's."""
+    editor = type(grace)(replace(grace.config, radius=1e9, steps=60, start="zero"))
+    edit_each = type(grace).edit_each
+    everywhere = entries(run_method(tiny_lm, tests, editor, tmp_path / "every"))
+
+    def once(self, lm, requests):
+        return [replace(edit, first_call_only=True) for edit in edit_each(self, lm, requests)]
+
+    monkeypatch.setattr(type(grace), "edit_each", once)
+    first = entries(run_method(tiny_lm, tests, editor, tmp_path / "first"))
+    assert any(e["scores"]["specificity"]["exact_match"] < 1 for e in everywhere.values())
+    for key, entry in first.items():
+        assert entry["scores"]["specificity"]["exact_match"] == 1
+        for dimension in ("effectiveness", "generalisation"):
+            assert entry["outputs"][dimension] == everywhere[key]["outputs"][dimension]
 
 
 def test_what_changes_a_number_changes_the_folder(tiny_lm, make_lm, tests, grace, tmp_path):
