@@ -12,7 +12,9 @@ import json
 import logging
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import plain_protocol
 import torch
@@ -24,12 +26,14 @@ from clmeeval_data.builders.recipes import RECIPES
 from clmeeval_data.builders.sources import SOURCES
 from clmeeval_data.evaluation.answers import UneditedAnswers
 from clmeeval_data.evaluation.cluster import make_editor, read_tests
-from clmeeval_data.evaluation.editors.contract import Case
+from clmeeval_data.evaluation.editors import EDITORS
+from clmeeval_data.evaluation.editors.trained import Trained
 from clmeeval_data.evaluation.measurement import Measurement
 from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
+from clmeeval_data.evaluation.runner import TestSet
 from clmeeval_data.evaluation.scoring.cost import measured
 
-METHODS = ("grace", "rome", "ft")
+METHODS = tuple(name for name in EDITORS if name != "none")
 DATASETS = ("cnle", "csne")
 
 
@@ -40,10 +44,12 @@ def texts_of(entry: dict) -> list[str]:
     return first + [answer["after"] for answer in outputs["specificity"]]
 
 
-def compare(lm: LanguageModel, method: str, dataset: str, cases: list[Case], plain: int, results: Path) -> dict:
+def compare(
+    lm: LanguageModel, method: str, tests: TestSet, plain: int, results: Path, trained: Trained | None
+) -> dict[str, Any]:
     """Both sides on the same cases: seconds per case, their ratio, and how many answers are the same text."""
-    editor = make_editor(method, lm)
-    editor.prepare(lm, [])
+    editor, dataset, cases = make_editor(method, lm, trained=trained), tests.benchmark.name, tests.cases
+    editor.prepare(lm, tests.train)
     answers = UneditedAnswers(results, dataset, lm)
     answers.of(cases)
     with measured(lm.device) as batched:
@@ -86,9 +92,11 @@ def main() -> None:
     parser.add_argument("--dataset", action="append", choices=DATASETS)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--plain", type=int, default=4, help="cases that the plain protocol runs")
+    parser.add_argument("--trained", type=Path, action="append", help="a file made by 'clmeeval-evaluate train'")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
+    trained = {one.method: one for one in map(Trained.load, options.trained or [])}
     lm = load_language_model(options.model, options.device)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -96,11 +104,10 @@ def main() -> None:
             recipe = RECIPES[f"{dataset}-sample"]
             build(recipe, SOURCES[recipe.source](), Path(folder) / dataset, limit=200)
             tests = read_tests(str(Path(folder) / dataset), "test", None)
-            cases = sorted(tests.cases, key=lambda case: case.case_id)[
-                : options.batch
-            ]  # ids are hashes: a random choice
+            cases = sorted(tests.cases, key=lambda case: case.case_id)[: options.batch]  # ids are hashes: by chance
+            tests = replace(tests, cases=tuple(cases))
             for method in options.method or METHODS:
-                rows.append(compare(lm, method, dataset, cases, options.plain, Path(folder) / "results"))
+                rows.append(compare(lm, method, tests, options.plain, Path(folder) / "results", trained.get(method)))
                 Console(stderr=True).print(rows[-1])
     table = Table("method", "dataset", "plain s/case", "batched s/case", "ratio", "same answers", "peak MB")
     for row in rows:

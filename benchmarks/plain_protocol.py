@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from clmeeval_data.evaluation.answers import answer_lengths
 from clmeeval_data.evaluation.editors.contract import Case, Editor, EditRequest
+from clmeeval_data.evaluation.editors.gradients import Signals
 from clmeeval_data.evaluation.editors.rome import rank_one
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import captured_inputs, captured_outputs, changed_output
@@ -269,7 +270,7 @@ def _regression(lm: LanguageModel, editor: Any, request: EditRequest) -> list[Up
     slopes = torch.autograd.grad(loss, [outputs[layer] for layer in layers])
     keys = torch.stack([inputs[layer][0, :-1][here].detach() for layer in layers])
     gradients = torch.stack([slope[0, :-1][here] for slope in slopes])
-    values, ridge = editor.values(lm, keys, gradients)
+    values, ridge = editor.values(lm, Signals(keys, gradients, float(loss.detach())))
     updates: list[Update] = []
     for layer, key, value, c in zip(layers, keys.double(), values.double(), ridge.double(), strict=True):
         system = key.T @ key + c * torch.eye(key.shape[1], dtype=key.dtype, device=key.device)

@@ -238,13 +238,12 @@ def tune(
 
 @app.command(name="list")
 def list_methods() -> None:
-    """List the methods, what they do, and the models that settings are shipped for."""
+    """List the methods: what they do, what they change, and what they need first."""
     from clmeeval_data.evaluation.editors import EDITORS
-    from clmeeval_data.evaluation.hparams import models_with_settings
 
-    table = Table("method", "what it does", "settings for")
+    table = Table("method", "family", "what it does", "changes", "needs first")
     for name, editor in EDITORS.items():
-        table.add_row(name, editor.summary, ", ".join(models_with_settings(name)) or "any model")
+        table.add_row(name, editor.family, editor.summary, editor.changes, editor.needs)
     Console().print(table)
 
 

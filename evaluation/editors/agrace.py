@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
-from clmeeval_data.evaluation.editors.contract import Case, EditorConfig, EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import Case, EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.grace import Grace, GraceConfig
 from clmeeval_data.evaluation.editors.trained import Schedule, Trained, Trainer, required
 from clmeeval_data.evaluation.model.codebook import SLOPE
@@ -79,6 +79,9 @@ class AGrace(Grace):
 
     name: ClassVar[str] = "agrace"
     summary: ClassVar[str] = "GRACE with a trained encoder of the prompt"
+    family: ClassVar[Family] = "memory"
+    changes: ClassVar[str] = "a codebook beside one MLP"
+    needs: ClassVar[str] = "a trained file"
     config_class: ClassVar[type[EditorConfig]] = AGraceConfig
     needs_training: ClassVar[bool] = True
 
@@ -108,7 +111,8 @@ class AGrace(Grace):
         trained.check(lm, self.name, {name: settings[name] for name in ENCODER_SETTINGS})
 
     def trainer(self, lm: LanguageModel) -> "EncoderTrainer":
-        """The encoder's training, from its beginning."""
+        """The encoder's training, from its beginning; fails early if the layer does not exist."""
+        lm.mlp_output(self.config.layer)
         return EncoderTrainer(lm, self.config)
 
     @cached_property

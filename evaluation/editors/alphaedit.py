@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from clmeeval_data.evaluation.editors.contract import Family
 from clmeeval_data.evaluation.editors.memit import Memit, MemitConfig
 from clmeeval_data.evaluation.model.lm import LanguageModel
 
@@ -35,12 +36,15 @@ class AlphaEdit(Memit):
 
     name: ClassVar[str] = "alphaedit"
     summary: ClassVar[str] = "MEMIT inside the null space of a corpus' keys"
+    family: ClassVar[Family] = "locate-then-edit"
+    changes: ClassVar[str] = "several MLP output maps"
+    needs: ClassVar[str] = "key statistics"
     config_class: ClassVar[type[AlphaEditConfig]] = AlphaEditConfig
     config: AlphaEditConfig
 
     def solve(self, lm: LanguageModel, layer: int, keys: Tensor) -> Tensor:
         """A^T for keys K^T that are written together, both of shape (n, f): A = (P K K^T + beta I)^-1 P K."""
-        basis = self._prepared.statistics(lm)[layer].null_space(self.config.threshold)  # (f, r), float64
+        basis = self.statistics(lm)[layer].null_space(self.config.threshold)  # (f, r), float64
         inside = keys.to(basis) @ basis  # (n, r)
         inner = inside @ inside.T
         inner.diagonal().add_(self.config.weight)

@@ -5,12 +5,13 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from clmeeval_data.errors import ConfigError
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
 
+Family = Literal["floor", "memory", "global optimisation", "locate-then-edit"]
 C = TypeVar("C", bound="EditorConfig")
 T = TypeVar("T")
 
@@ -114,11 +115,15 @@ class Editor(Protocol):
     """A model-editing method.
 
     Invariant: an editor never leaves the model changed. ``name`` is its name in the registry, ``summary`` one line on
-    what it does, ``config_class`` its configuration's type.
+    what it does, ``config_class`` its configuration's type. ``family``: of the paper's taxonomy. ``changes``: what an
+    edit changes; ``needs``: what it needs first, besides the model.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    family: ClassVar[Family]
+    changes: ClassVar[str]
+    needs: ClassVar[str]
     config_class: ClassVar[type[EditorConfig]]
 
     @property

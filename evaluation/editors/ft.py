@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
 from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_finite, target_losses
 from clmeeval_data.evaluation.model.edits import Edit
@@ -84,6 +84,9 @@ class FineTuning:
 
     name: ClassVar[str] = "ft"
     summary: ClassVar[str] = "fine-tuning of one MLP inside a small box (FT-L)"
+    family: ClassVar[Family] = "global optimisation"
+    changes: ClassVar[str] = "one MLP output map"
+    needs: ClassVar[str] = "nothing"
     config_class: ClassVar[type[EditorConfig]] = FtConfig
 
     def __init__(self, config: FtConfig) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.lookup import PART_ROWS, Lookup, read_lookup
 from clmeeval_data.evaluation.editors.search import Search, fit_vectors, stop_below
 from clmeeval_data.evaluation.model.edits import Edit
@@ -60,6 +60,9 @@ class Grace:
 
     name: ClassVar[str] = "grace"
     summary: ClassVar[str] = "a codebook of keys and values beside one MLP"
+    family: ClassVar[Family] = "memory"
+    changes: ClassVar[str] = "a codebook beside one MLP"
+    needs: ClassVar[str] = "nothing"
     config_class: ClassVar[type[EditorConfig]] = GraceConfig
 
     def __init__(self, config: GraceConfig) -> None:

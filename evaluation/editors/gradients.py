@@ -22,7 +22,7 @@ from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import captured_inputs, captured_outputs, changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.prefix import Prefix, read_prompts, run_suffix, suffix_of
-from clmeeval_data.evaluation.model.structure import oriented_weight
+from clmeeval_data.evaluation.model.placement import computing_device
 from clmeeval_data.evaluation.model.updates import Dense, LowRank
 
 HALF_SCALE = 1024.0  # of a float16 loss: its gradients would fall below the smallest number; a power of two is exact
@@ -85,7 +85,7 @@ def home_of(lm: LanguageModel, layers: Sequence[int]) -> torch.device:
     Raises:
         ModelError: If the model has not got one of the layers.
     """
-    devices = [oriented_weight(lm.mlp_output(layer)).device for layer in layers]
+    devices = [computing_device(lm.mlp_output(layer)) for layer in layers]
     return devices[0]
 
 

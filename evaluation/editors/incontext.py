@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from clmeeval_data.errors import CaseError
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.updates import Preamble
@@ -43,6 +43,9 @@ class InContext:
 
     name: ClassVar[str] = "incontext"
     summary: ClassVar[str] = "the edit as an example before the prompt; no change of the model"
+    family: ClassVar[Family] = "memory"
+    changes: ClassVar[str] = "text before the prompt"
+    needs: ClassVar[str] = "nothing"
     config_class: ClassVar[type[EditorConfig]] = InContextConfig
 
     def __init__(self, config: InContextConfig) -> None:

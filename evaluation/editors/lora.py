@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from clmeeval_data.errors import ModelError
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_finite, target_losses
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import skipped_layers
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, layer_input, read_prompts, suffix_of
+from clmeeval_data.evaluation.model.structure import oriented_weight
 from clmeeval_data.evaluation.model.updates import LowRank
 
 
@@ -67,6 +68,9 @@ class Lora:
 
     name: ClassVar[str] = "lora"
     summary: ClassVar[str] = "low-rank adapters of many MLPs, trained on the request"
+    family: ClassVar[Family] = "global optimisation"
+    changes: ClassVar[str] = "adapters on MLP output maps"
+    needs: ClassVar[str] = "nothing"
     config_class: ClassVar[type[EditorConfig]] = LoraConfig
 
     def __init__(self, config: LoraConfig) -> None:
@@ -135,6 +139,8 @@ class Lora:
 
     def _modules(self, lm: LanguageModel) -> list[str]:
         layers = sorted(self.config.layers) or range(lm.map.depth)
+        for layer in layers:
+            oriented_weight(lm.mlp_output(layer))  # peft's layers cannot stand before an offloaded one
         return [lm.map.mlp_output_name(layer) for layer in layers]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad as pad_tensor
 
-from clmeeval_data.evaluation.editors.contract import Case, EditorConfig, EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import Case, EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.gradients import (
     LayersConfig,
     Signals,
@@ -93,6 +93,9 @@ class Malmen:
 
     name: ClassVar[str] = "malmen"
     summary: ClassVar[str] = "a trained network turns gradients into updates of several MLPs"
+    family: ClassVar[Family] = "global optimisation"
+    changes: ClassVar[str] = "MLP output maps of upper layers"
+    needs: ClassVar[str] = "a trained file"
     config_class: ClassVar[type[EditorConfig]] = MalmenConfig
     needs_training: ClassVar[bool] = True
 
@@ -132,12 +135,15 @@ class Malmen:
         """A training that starts anew, from the config's seed."""
         return MalmenTrainer(lm, self.config)
 
-    def _solve(self, lm: LanguageModel, requests: Sequence[EditRequest], signals: Signals) -> Edit:
+    def values(self, lm: LanguageModel, signals: Signals) -> tuple[Tensor, Tensor]:
+        """D, what the outputs should change by, shape (layers, n, d), and the ridge of each layer, shape (layers,)."""
         if lm.fingerprint not in self._nets:
             self.prepare(lm, [])
         net = self._nets[lm.fingerprint]
-        values = net.values(signals.keys, signals.gradients)
-        return ridge_edit(lm, self.config, self.name, requests, signals, values, net.ridge)
+        return net.values(signals.keys, signals.gradients), net.ridge
+
+    def _solve(self, lm: LanguageModel, requests: Sequence[EditRequest], signals: Signals) -> Edit:
+        return ridge_edit(lm, self.config, self.name, requests, signals, *self.values(lm, signals))
 
 
 def _network(lm: LanguageModel, config: MalmenConfig) -> Hypernetwork:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from clmeeval_data.evaluation.editors.contract import EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.keys import PreparedKeys, corpus_inputs
 from clmeeval_data.evaluation.editors.locate import LocateConfig, Question, ask, ask_plainly, find_vectors
 from clmeeval_data.evaluation.editors.search import Fit
@@ -19,6 +19,7 @@ from clmeeval_data.evaluation.model.edits import Edit, applied
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.partial import LayerRun, run_layers
 from clmeeval_data.evaluation.model.prefix import Prefix
+from clmeeval_data.evaluation.model.statistics import KeyStatistics
 from clmeeval_data.evaluation.model.updates import LowRank, Update
 
 
@@ -59,6 +60,9 @@ class Memit:
 
     name: ClassVar[str] = "memit"
     summary: ClassVar[str] = "an update of several MLPs against the keys of a corpus"
+    family: ClassVar[Family] = "locate-then-edit"
+    changes: ClassVar[str] = "several MLP output maps"
+    needs: ClassVar[str] = "key statistics"
     config_class: ClassVar[type[MemitConfig]] = MemitConfig
 
     def __init__(self, config: MemitConfig) -> None:
@@ -88,9 +92,17 @@ class Memit:
         """What is set before a prompt, the plain prompt ("") first. Depends on the model and the seed alone."""
         return self._prepared.contexts(lm)
 
+    def statistics(self, lm: LanguageModel) -> dict[int, KeyStatistics]:
+        """The key statistics of the changed layers.
+
+        Raises:
+            EditError: If ``prepare`` was not called for this model.
+        """
+        return self._prepared.statistics(lm)
+
     def solve(self, lm: LanguageModel, layer: int, keys: Tensor) -> Tensor:
         """A^T for keys K^T that are written together, both of shape (n, f): A = (lambda C + K K^T)^-1 K."""
-        solved = self._prepared.statistics(lm)[layer].solve(keys.T)  # (f, n), float64
+        solved = self.statistics(lm)[layer].solve(keys.T)  # (f, n), float64
         inner = keys.to(solved) @ solved
         inner.diagonal().add_(self.config.weight)
         solution: Tensor = torch.linalg.solve(inner, solved.T)
@@ -113,7 +125,7 @@ class Memit:
     def _edits(self, lm: LanguageModel, requests: Sequence[EditRequest], owners: Sequence[int]) -> list[Edit]:
         """One edit for every owner; requests of one owner are written together."""
         config, layers = self.config, self.config.layers
-        self._prepared.statistics(lm)  # fails before anything is computed
+        self.statistics(lm)  # fails before anything is computed
         question = ask(lm, config, self.contexts(lm), requests, layers[-1], layers[0], self._looks_at_attention)
         wanted, fit = self._search(lm, question)
         asked = _Followed(question.rows.prefix, question.rows.owner, layers[0])

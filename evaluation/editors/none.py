@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
 
@@ -16,6 +16,9 @@ class NoEdit:
 
     name: ClassVar[str] = "none"
     summary: ClassVar[str] = "no edit: the floor"
+    family: ClassVar[Family] = "floor"
+    changes: ClassVar[str] = "nothing"
+    needs: ClassVar[str] = "nothing"
     config_class: ClassVar[type[EditorConfig]] = EditorConfig
 
     def __init__(self, config: EditorConfig) -> None:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from clmeeval_data.evaluation.editors.contract import EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.locate import Question, find_vectors
 from clmeeval_data.evaluation.editors.memit import Memit, MemitConfig
 from clmeeval_data.evaluation.editors.search import Fit, Terms
@@ -45,6 +45,9 @@ class Pmet(Memit):
 
     name: ClassVar[str] = "pmet"
     summary: ClassVar[str] = "MEMIT with a second vector, at the attention, that is not written"
+    family: ClassVar[Family] = "locate-then-edit"
+    changes: ClassVar[str] = "several MLP output maps"
+    needs: ClassVar[str] = "key statistics"
     config_class: ClassVar[type[PmetConfig]] = PmetConfig
     config: PmetConfig
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from clmeeval_data.evaluation.editors.contract import EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.keys import PreparedKeys, corpus_inputs, read_keys
 from clmeeval_data.evaluation.editors.locate import LocateConfig, ask, find_vectors
 from clmeeval_data.evaluation.model.edits import Edit
@@ -48,6 +48,9 @@ class Rome:
 
     name: ClassVar[str] = "rome"
     summary: ClassVar[str] = "a rank-one update of one MLP"
+    family: ClassVar[Family] = "locate-then-edit"
+    changes: ClassVar[str] = "one MLP output map, by rank one"
+    needs: ClassVar[str] = "nothing"
     config_class: ClassVar[type[RomeConfig]] = RomeConfig
 
     def __init__(self, config: RomeConfig) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from clmeeval_data.errors import CaseError, ConfigError
-from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Track, untracked
+from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.gradients import (
     LayersConfig,
     Normaliser,
@@ -61,6 +61,9 @@ class UltraEdit:
 
     name: ClassVar[str] = "ultraedit"
     summary: ClassVar[str] = "one regression on normalised keys and gradients, without training"
+    family: ClassVar[Family] = "global optimisation"
+    changes: ClassVar[str] = "MLP output maps of upper layers"
+    needs: ClassVar[str] = "training requests"
     config_class: ClassVar[type[EditorConfig]] = UltraEditConfig
 
     def __init__(self, config: UltraEditConfig) -> None:
@@ -104,12 +107,8 @@ class UltraEdit:
         signals = read_signals(lm, requests, self.config.layers)
         return [self._solve(lm, [request], one) for request, one in zip(requests, signals, strict=True)]
 
-    def _solve(self, lm: LanguageModel, requests: Sequence[EditRequest], signals: Signals) -> Edit:
-        ridge = torch.full((len(self.config.layers),), self.config.ridge)
-        return ridge_edit(lm, self.config, self.name, requests, signals, self._values(lm, signals), ridge)
-
-    def _values(self, lm: LanguageModel, signals: Signals) -> Tensor:
-        """D, shape (layers, n, d)."""
+    def values(self, lm: LanguageModel, signals: Signals) -> tuple[Tensor, Tensor]:
+        """D, what the outputs should change by, shape (layers, n, d), and the ridge of each layer, shape (layers,)."""
         if lm.fingerprint not in self._normalisers:
             raise ConfigError(
                 f"ultraedit has no statistics of {lm.name} ({lm.fingerprint}). Call prepare(lm, train) before an edit."
@@ -117,7 +116,10 @@ class UltraEdit:
         rows: Tensor = self._normalisers[lm.fingerprint](signals.joined)
         keys, gradients = rows.split([lm.map.f, lm.map.d], -1)
         values: Tensor = -self.config.eta * keys.square().sum(-1, keepdim=True) * gradients
-        return values
+        return values, torch.full((len(self.config.layers),), self.config.ridge)
+
+    def _solve(self, lm: LanguageModel, requests: Sequence[EditRequest], signals: Signals) -> Edit:
+        return ridge_edit(lm, self.config, self.name, requests, signals, *self.values(lm, signals))
 
     def _chosen(self, train: Sequence[EditRequest]) -> list[EditRequest]:
         count = min(len(train), self.config.samples)

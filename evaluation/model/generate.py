@@ -158,6 +158,8 @@ class _Decoder:
         self.rows = list(range(len(wanted)))  # row of the batch -> continuation
         self.cache, self.mask = prefix.cache(), prefix.tokens.mask[:, :-1]
         self.pending = prefix.last_tokens()[:, 0].tolist()
+        room = (lm.context_length - prefix.lengths[:, 0]).tolist()  # a text ends where the model's context does
+        self.tokens = [min(one.tokens, left) for one, left in zip(wanted, room, strict=True)]
         self.uniforms = [one.sampling.uniforms(one.tokens).tolist() if one.sampling else [] for one in wanted]
         lookup, before = torch.zeros(len(wanted), dtype=torch.long), prefix.lengths - 1
         # the first pass begins with the last prompt token; of the earlier ones a codebook's encoder needs the sum
@@ -175,7 +177,7 @@ class _Decoder:
         one, done = self.wanted[index], self.outputs[index]
         if self._finished(index) or attempt >= len(one.drafts):
             return []
-        draft = list(one.drafts[attempt][: one.tokens - 1])  # the last token comes without a guess
+        draft = list(one.drafts[attempt][: self.tokens[index] - 1])  # the last token comes without a guess
         return draft[len(done) :] if draft[: len(done)] == done else []
 
     def _step(self, guesses: list[list[int]]) -> None:
@@ -191,7 +193,7 @@ class _Decoder:
             taken = self._take(self.rows[row], guess, chosen[row], logits[row, 0])
             kept[row, taken:] = False
         self.mask = torch.cat([self.mask, kept], dim=-1)
-        self._drop_finished()
+        self._drop_finished(kept.all(-1).tolist())
 
     def _forward(self, tokens: Tokens) -> Tensor:
         self.live.rows = torch.tensor([self.wanted[index].edit for index in self.rows])
@@ -216,7 +218,7 @@ class _Decoder:
         for position, token in enumerate(chosen[: len(guess) + 1]):
             taken = position + 1
             output.append(token)
-            if token in self.lm.stop_ids or len(output) == one.tokens:
+            if token in self.lm.stop_ids or len(output) == self.tokens[index]:
                 break
             if position < len(guess) and guess[position] != token:
                 break
@@ -224,17 +226,21 @@ class _Decoder:
 
     def _finished(self, index: int) -> bool:
         output = self.outputs[index]
-        return len(output) >= self.wanted[index].tokens or (bool(output) and output[-1] in self.lm.stop_ids)
+        return len(output) >= self.tokens[index] or (bool(output) and output[-1] in self.lm.stop_ids)
 
-    def _drop_finished(self) -> None:
-        """Rows that are done stay as ballast until enough of them are, since dropping rows copies the cache."""
+    def _drop_finished(self, whole: Sequence[bool]) -> None:
+        """Drop the rows that are done, and the gaps that rejected guesses left in the others.
+
+        Rows that are done stay as ballast until enough of them are, since dropping rows copies the cache. ``whole``:
+        the rows without a gap at their end.
+        """
         running = [row for row, index in enumerate(self.rows) if not self._finished(index)]
         if not running:
             for index in self.rows:
                 self._strip_stop(index)
             self.rows = []
             return
-        if len(running) <= COMPACT_BELOW * len(self.rows):
+        if len(running) <= COMPACT_BELOW * len(self.rows) or not all(whole[row] for row in running):
             for row in set(range(len(self.rows))) - set(running):
                 self._strip_stop(self.rows[row])
             self._keep(running)
@@ -246,14 +252,19 @@ class _Decoder:
             output.pop()
 
     def _keep(self, rows: list[int]) -> None:
+        """Keep these rows alone, with their padding moved to the left.
+
+        In a row without gaps, slots are as far apart as tokens: the windows and biases of some models count slots.
+        """
         index = torch.tensor(rows, device=self.mask.device)
         mask = self.mask[index]
-        used = mask.any(0).nonzero()[:, 0]  # slots that are padding in every remaining row go
+        slots = mask.long().argsort(dim=-1, stable=True)[:, -int(mask.sum(-1).max()) :]  # padding comes first
 
         def pick(tensor: Tensor) -> Tensor:
-            return tensor.index_select(0, index.to(tensor.device)).index_select(2, used.to(tensor.device))
+            on = tensor.device
+            return tensor.transpose(1, 2)[index.to(on)[:, None], slots.to(on)].transpose(1, 2)
 
         keys, values = states_of(self.cache)
         self.cache = cache_of([pick(key) for key in keys], [pick(value) for value in values])
-        self.mask = mask[:, used]
+        self.mask = mask.gather(1, slots)
         self.rows = [self.rows[row] for row in rows]

@@ -21,6 +21,7 @@ from transformers import (
 from clmeeval_data.evaluation.editors.contract import EditRequest
 from clmeeval_data.evaluation.model.lm import LanguageModel
 
+THREADS = torch.get_num_threads()
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
 GROUPED = {"num_key_value_heads": 2}
 NARROW = {**GROUPED, "head_dim": 8}
@@ -34,6 +35,11 @@ ARCHITECTURES = {
     "gpt_neox": (GPTNeoXForCausalLM, {}),  # attention and MLP side by side
     "gpt2": (GPT2LMHeadModel, {}),  # learned absolute positions, transposed weights
 }
+
+
+def pytest_runtest_setup(item):
+    """Tiny models gain nothing from a second thread, and wait for it where another process wants the cores."""
+    torch.set_num_threads(THREADS if item.get_closest_marker("slow") else 1)
 
 
 @pytest.fixture(scope="session")
@@ -65,14 +71,13 @@ def make_lm(tokenizer):
     def make(architecture, seed=0, **sizes):
         model_class, extra = ARCHITECTURES[architecture]
         torch.manual_seed(seed)
-        wanted = {**SIZES, **sizes}
+        wanted = {**SIZES, "max_position_embeddings": 256, **sizes}
         if architecture == "gpt2":
             wanted["n_inner"] = wanted.pop("intermediate_size")
         config = model_class.config_class(
             **wanted,
             **extra,
             vocab_size=len(tokenizer),
-            max_position_embeddings=256,
             initializer_range=0.2,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.eos_token_id,

@@ -41,6 +41,7 @@ SETTINGS = {  # what each method needs to fit a target on a tiny model
 }  # fmt: skip
 UNDOES = {"rome"}  # edits one request after another: a later one may undo an earlier one
 READS = {"incontext"}  # needs a model that follows examples: proven on texts, in test_incontext.py
+INJECTS = {"lora"}  # puts modules into the model, which have to find the weights in their place
 TEN = 10
 
 
@@ -152,7 +153,7 @@ def results(results_of, method, architecture):
 
 
 def test_every_method_has_settings_here():
-    assert set(EDITORS) <= set(SETTINGS)
+    assert set(SETTINGS) == set(EDITORS)
 
 
 def test_a_method_names_its_source(method):
@@ -262,3 +263,39 @@ def test_one_edit_holds_several_requests(results):
     held = [output == request.target for output, request in zip(outputs, results.short[:2], strict=True)]
     assert held[1]
     assert held[0] or results.method in UNDOES
+
+
+# --- other precisions, and weights that are elsewhere: on one architecture --------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_method_works_in_half_precision(results_of, method, dtype):
+    results = results_of(method, "llama")
+    half = LanguageModel(copy.deepcopy(results.lm.model).to(dtype), results.lm.tokenizer, "half")
+    requests = results.short[:4] + results.long[:1]
+    edits = results.prepared(str(dtype), half).edit_each(half, requests)
+    for edit, request in zip(edits, requests, strict=True):
+        assert all(tensor.dtype in {torch.float32, torch.long} for tensor in tensors_of(edit)), "made in half precision"
+        assert all(tensor.isfinite().all() for tensor in tensors_of(edit))
+        with torch.no_grad(), edit.applied(half):
+            logits = half.model(input_ids=torch.tensor([half.encode(request.prompt)])).logits
+        assert logits.dtype == dtype
+        assert logits.isfinite().all()
+    if method not in {"none", *READS}:
+        outputs = [half.decode(ids) for ids in answers(half, requests[:4], edits[:4])]
+        assert sum(output == request.target for output, request in zip(outputs, requests[:4], strict=True)) >= 3
+
+
+def test_a_model_whose_weights_are_offloaded_is_edited_alike(results_of, method):
+    accelerate = pytest.importorskip("accelerate")
+    results = results_of(method, "llama")
+    model = accelerate.cpu_offload(copy.deepcopy(results.lm.model), execution_device=torch.device("cpu"))
+    lm = LanguageModel(model, results.lm.tokenizer, results.lm.name)
+    if method in INJECTS:
+        with pytest.raises(ModelError, match="is offloaded"):
+            results.editor.edit_each(lm, results.short[:1])
+        return
+    edit = results.editor.edit_each(lm, results.short[:1])[0]
+    for mine, theirs in zip(tensors_of(edit), tensors_of(results.alone[0]), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-4 * max(1.0, float(theirs.abs().max())), rtol=0)
+    assert answers(lm, results.short[:1], [edit]) == answers(results.lm, results.short[:1], [results.alone[0]])

@@ -39,7 +39,7 @@ def make(lm, corpus):
 
 
 def second_moment(editor, lm, layer):
-    return editor._prepared.statistics(lm)[layer].regularised.double()
+    return editor.statistics(lm)[layer].regularised.double()
 
 
 def looked_up(lm, prompt, layer, last):
@@ -70,7 +70,7 @@ def test_alphaedit_equals_its_dense_formula(lm, make):
     editor = make(AlphaEdit, AlphaEditConfig(**QUICK, weight=2.0, threshold=0.2))
     keys = torch.randn(3, lm.map.f, generator=torch.Generator().manual_seed(0)) * 3
     for layer in LAYERS:
-        values, vectors = torch.linalg.eigh(editor._prepared.statistics(lm)[layer].second_moment.double())
+        values, vectors = torch.linalg.eigh(editor.statistics(lm)[layer].second_moment.double())
         assert 0 < int((values < 0.2).sum()) < lm.map.f, "a null space of nothing, or of all, proves nothing"
         P = vectors[:, values < 0.2] @ vectors[:, values < 0.2].T
         K = keys.double().T

@@ -178,6 +178,16 @@ def test_generation_under_an_edit_equals_that_of_transformers(any_lm):
     check_generation(any_lm, rank_two(any_lm))
 
 
+def test_generation_ends_where_the_context_does(make_lm, architecture):
+    prompt = PROMPTS[2]
+    lm = make_lm(architecture, max_position_embeddings=64)
+    length = len(lm.encode(prompt))
+    jobs = [Continuation(0, 0, 60), Continuation(0, 0, 60, ((7,) * 59,)), Continuation(1, 0, 60)]
+    outputs = generate(lm, read_prompts(lm, [prompt, "x"]), [unedited(lm)], jobs)
+    assert outputs[0] == outputs[1] == greedy(lm, prompt, 64 - length)
+    assert outputs[2] == greedy(lm, "x", 60)
+
+
 # --- an edit changes what it should, and nothing else -----------------------------------------------------------------
 
 
@@ -238,6 +248,11 @@ def test_architectures_that_were_never_named_fit_as_well(further_lm):
     check_generation(further_lm, rank_two(further_lm))
 
 
+def test_the_context_is_what_the_configuration_says(further_lm):
+    no_limit = further_lm.name == "Bloom"  # its attention counts distances
+    assert further_lm.context_length == (1 << 20 if no_limit else 256)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_edited_is_refused_by_name(name):
     settings, missing = REFUSED[name]
@@ -290,9 +305,7 @@ def test_a_missing_attention_map_is_named_when_it_is_asked_for(make_lm):
         layer.self_attn.extra = torch.nn.Linear(32, 7)  # a fourth sibling: not an attention that is understood
     other = LanguageModel(lm.model, lm.tokenizer, "odd")
     assert other.map.attention_output is None
-    with pytest.raises(
-        ModelError, match=r"no linear map that writes the attention's output was found in model\.layers"
-    ):
+    with pytest.raises(ModelError, match=r"no linear map that writes the attention's output was found in model"):
         other.attention_output(1)
     with pytest.raises(ModelError, match="layer 9 does not exist"):
         lm.attention_output(9)

@@ -1,17 +1,11 @@
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from clmeeval_data.errors import CaseError, ModelError
+from clmeeval_data.evaluation.model import lm as lm_module
 from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
-from clmeeval_data.evaluation.model.structure import linear_shape, oriented_weight, read_structure
-
-
-def test_the_mlp_output_map_is_found_by_structure(lm):
-    assert lm.map.layers == "model.layers"
-    assert lm.map.mlp_output == "mlp.down_proj"
-    assert (lm.map.depth, lm.map.d, lm.map.f) == (4, 32, 64)
-    assert linear_shape(lm.mlp_output(3)) == (32, 64)
+from clmeeval_data.evaluation.model.structure import oriented_weight, read_structure
 
 
 def test_a_transposed_weight_is_seen_the_right_way_round():
@@ -24,13 +18,6 @@ def test_a_transposed_weight_is_seen_the_right_way_round():
     with torch.no_grad():
         oriented_weight(module).add_(1.0)
     torch.testing.assert_close(module(inputs), inputs @ oriented_weight(module).T + module.bias)
-
-
-def test_a_mixture_of_experts_is_refused_by_name():
-    config = MixtralConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                           num_key_value_heads=2, vocab_size=50, num_local_experts=2)  # fmt: skip
-    with pytest.raises(ModelError, match=r"MixtralForCausalLM has no dense MLP output map of 32 rows"):
-        read_structure(MixtralForCausalLM(config))
 
 
 def test_a_tokenizer_without_padding_and_end_is_refused(lm, tokenizer):
@@ -107,3 +94,19 @@ def test_a_model_that_cannot_be_loaded_is_one_line(name, options, message):
     with pytest.raises(ModelError, match=message) as caught:
         load_language_model(name, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
+def test_a_precision_that_the_device_cannot_compute_is_refused_before_anything_is_loaded(monkeypatch, error):
+    def missing(device, dtype):
+        raise error("\"addmm_impl_cpu_\" not implemented for 'Half'\nmore")
+
+    monkeypatch.setattr(lm_module, "_compute_something", missing)
+    monkeypatch.setattr(lm_module, "AutoTokenizer", None)
+    with pytest.raises(ModelError, match=r"float16 cannot be computed on cpu: .*not implemented.* Expected float32"):
+        load_language_model("./nowhere", dtype="float16")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_probe_of_a_precision_passes_where_it_is_computed(dtype):
+    lm_module._compute_something(torch.device("cpu"), lm_module.DTYPES[dtype])
