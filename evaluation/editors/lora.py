@@ -16,11 +16,10 @@ from transformers.pytorch_utils import Conv1D
 
 from clmeeval_data.errors import ModelError
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
-from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_finite, target_losses
+from clmeeval_data.evaluation.editors.lookup import PART_ROWS, check_finite, target_losses
+from clmeeval_data.evaluation.editors.texts import Texts, read_texts
 from clmeeval_data.evaluation.model.edits import Edit
-from clmeeval_data.evaluation.model.hooks import skipped_layers
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, layer_input, read_prompts, suffix_of
 from clmeeval_data.evaluation.model.structure import oriented_weight
 from clmeeval_data.evaluation.model.updates import LowRank
 
@@ -98,9 +97,9 @@ class Lora:
             tuple(request.case_id for request, owner in zip(requests, owners, strict=True) if owner == index)
             for index in range(max(owners) + 1)
         ]
-        parts = read_texts(lm, requests, owners, self.config.edited_layers[0])
+        texts = read_texts(lm, requests, owners, self.config.edited_layers[0])
         with adapted(lm, modules, self.config, ["|".join(ids) for ids in cases]) as adapters:
-            losses, steps = self._fit(lm, parts, adapters, ["|".join(ids) for ids in cases])
+            losses, steps = self._fit(lm, texts, adapters, ["|".join(ids) for ids in cases])
             updates = [adapters.updates(index) for index in range(len(cases))]
         return [
             Edit(
@@ -115,15 +114,16 @@ class Lora:
         ]
 
     def _fit(
-        self, lm: LanguageModel, parts: "list[Texts]", adapters: "Adapters", names: Sequence[str]
+        self, lm: LanguageModel, texts: Texts, adapters: "Adapters", names: Sequence[str]
     ) -> tuple[list[float], list[int]]:
         """Train the adapters together, each by its own Adam and until its own loss is small: (losses, steps taken)."""
-        config, going = self.config, list(range(len(names)))
+        config, going, parts = self.config, list(range(len(names))), texts.by_length(PART_ROWS)
+        shares = 1 / torch.bincount(texts.owner, minlength=len(names)).to(lm.device)
         optimisers = [torch.optim.Adam(adapters.parameters(index), lr=config.learning_rate) for index in going]
         losses, taken = [math.nan] * len(names), [0] * len(names)
         for step in range(config.steps + 1):
             last = step == config.steps
-            values = _losses(lm, parts, adapters, len(names), backward=not last)
+            values = _losses(lm, parts, adapters, shares, backward=not last)
             for index in going:
                 check_finite(values[index], names[index])
                 losses[index], taken[index] = values[index], step
@@ -144,104 +144,23 @@ class Lora:
         return [lm.map.mlp_output_name(layer) for layer in layers]
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Prompts with targets, from the lowest adapted layer on.
-
-    ``entering``: its input, shape (rows, tokens, d), where it is not the first layer. ``labels``: shape (rows, end),
-    the target token each position of the end predicts. ``owners``: the adapter of each row; ``shares``: the row's share
-    in its adapter's loss, shape (rows,).
-    """
-
-    layer: int
-    tokens: Tokens
-    entering: Tensor | None
-    labels: Tensor
-    owners: list[int]
-    shares: Tensor
-
-    def of(self, owners: Sequence[int]) -> "Texts | None":
-        """The rows of the given adapters, None where there is none."""
-        rows = [row for row, owner in enumerate(self.owners) if owner in owners]
-        if len(rows) == len(self.owners):
-            return self
-        return self._rows(rows) if rows else None
-
-    def _rows(self, rows: list[int]) -> "Texts":
-        index = torch.tensor(rows, device=self.labels.device)
-        return Texts(
-            self.layer,
-            Tokens(self.tokens.ids[index], self.tokens.mask[index]),
-            None if self.entering is None else self.entering[index.to(self.entering.device)],
-            self.labels[index],
-            [self.owners[row] for row in rows],
-            self.shares[index],
-        )
-
-
-def read_texts(lm: LanguageModel, requests: Sequence[EditRequest], owners: Sequence[int], layer: int) -> list[Texts]:
-    """Read the requests up to a layer, in parts of similar length.
-
-    Raises:
-        CaseError: If a prompt is empty, or prompt and target do not fit into the model's context.
-    """
-    targets = [lm.encode_target(request.prompt, request.target) for request in requests]
-    prefix = read_prompts(lm, [request.prompt for request in requests], [layer] if layer else [])
-    lengths = [int(length) + len(target) for length, target in zip(prefix.lengths, targets, strict=True)]
-    order = sorted(range(len(requests)), key=lengths.__getitem__)
-    parts = [order[start : start + PART_ROWS] for start in range(0, len(order), PART_ROWS)]
-    return [
-        _texts(
-            lm,
-            prefix.select(rows),
-            [targets[row] for row in rows],
-            [owners[row] for row in rows],
-            torch.tensor([1 / owners.count(owners[row]) for row in rows], device=lm.device),
-            layer,
-        )
-        for rows in parts
-    ]
-
-
-def _texts(
-    lm: LanguageModel, prefix: Prefix, targets: list[list[int]], owners: list[int], shares: Tensor, layer: int
-) -> Texts:
-    suffix = suffix_of(lm, prefix, targets)
-    labels = torch.full(suffix.ids.shape, IGNORED)
-    for row, target in enumerate(targets):
-        labels[row, : len(target)] = torch.tensor(target)
-    tokens = Tokens(
-        torch.cat([prefix.tokens.ids[:, :-1], suffix.ids], 1),
-        torch.cat([prefix.tokens.mask[:, :-1], suffix.mask], 1),
-    )
-    entering = None
-    if layer:
-        entering = torch.cat([prefix.entering[layer][:, :-1], layer_input(lm, prefix, suffix, layer)], 1)
-    return Texts(layer, tokens, entering, labels.to(lm.device), owners, shares)
-
-
 def _losses(
-    lm: LanguageModel, parts: Sequence[Texts], adapters: "Adapters", count: int, backward: bool
+    lm: LanguageModel, parts: Sequence[Texts], adapters: "Adapters", shares: Tensor, backward: bool
 ) -> dict[int, float]:
-    """The loss of every adapter that has rows; ``backward`` adds its gradient to the adapter's parameters."""
-    total = torch.zeros(count, device=lm.device)
+    """The loss of every adapter that has rows; ``backward`` adds its gradient to the adapter's parameters.
+
+    ``shares``: of each of an adapter's rows in its loss, shape (adapters,).
+    """
+    total = torch.zeros(len(shares), device=lm.device)
     for part in parts:
-        with torch.set_grad_enabled(backward), adapters.assigned(part.owners), ExitStack() as stack:
-            if part.entering is not None:
-                stack.enter_context(skipped_layers(lm.layer_modules, part.layer, part.entering))
-            logits = lm.model(
-                input_ids=part.tokens.ids,
-                attention_mask=part.tokens.mask.long(),
-                position_ids=part.tokens.positions(),
-                use_cache=False,
-                logits_to_keep=part.labels.shape[1],
-            ).logits
-            each = target_losses(logits, part.labels).to(lm.device) * part.shares
+        owner = part.owner.to(lm.device)
+        with torch.set_grad_enabled(backward), adapters.assigned(part.owner.tolist()):
+            each = target_losses(part.logits(lm), part.labels).to(lm.device) * shares[owner]
             if backward:
                 each.sum().backward()
-        total.index_add_(0, torch.tensor(part.owners, device=lm.device), each.detach())
+        total.index_add_(0, owner, each.detach())
     values = total.tolist()
-    return {owner: values[owner] for part in parts for owner in part.owners}
+    return {owner: values[owner] for part in parts for owner in part.owner.tolist()}
 
 
 class Adapters:

@@ -186,11 +186,3 @@ def _scaled(values: Mapping[str, Any], depth: int, to: int) -> dict[str, Any]:
     if "layers" in moved:
         moved["layers"] = sorted({move(layer) for layer in moved["layers"]})
     return moved
-
-
-def models_with_settings(method: str) -> list[str]:
-    """The models that settings of a method are shipped for."""
-    folder = resources.files(__name__) / method
-    files = sorted(folder.iterdir(), key=lambda file: file.name) if folder.is_dir() else []
-    tables = [tomllib.loads(file.read_text(encoding="utf-8")) for file in files if file.name.endswith(".toml")]
-    return [model for table in tables for model in table["models"]]

@@ -60,13 +60,14 @@ def evaluate(folder, monkeypatch, capsys):
     return run
 
 
+KNOWN = f"Known: {', '.join(sorted(EDITORS))}."
 GOOD = {"--model": "./model", "--dataset": "data", "--method": "none", "--out": "results"}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--method": "grac"}, "unknown method 'grac'. Did you mean 'grace'? Known: ft, grace, none, rome."),
+        ({"--method": "grac"}, f"unknown method 'grac'. Did you mean 'grace'? {KNOWN}"),
         ({"--model": "./modle"}, "no model folder ./modle."),
         ({"--dataset": "./dta"}, "no dataset folder './dta'."),
         ({"--dataset": "torn"}, "test-00000-of-00001.parquet"),
@@ -78,6 +79,12 @@ GOOD = {"--model": "./model", "--dataset": "data", "--method": "none", "--out": 
         ({"--method": "grace", "--set": "layer=77"}, "layer 77 does not exist: the model has layers 0 to 3."),
         ({"--method": "grace", "--hparams": "gone.toml"}, "cannot read the settings gone.toml"),
         ({"--device": "warp"}, "device 'warp' cannot be used"),
+        ({"--method": "agrace"}, "agrace needs a trained file: make one with 'clmeeval-evaluate train --method agrace"),
+        ({"--method": "malmen", "--set": "rank=4"}, "malmen needs a trained file"),
+        ({"--trained": "gone.safetensors"}, "cannot read the trained file gone.safetensors"),
+        ({"--trained": "file"}, "file"),
+        ({"--compat": "reference"}, "--compat reference changes nothing of none. Methods with released behaviour"),
+        ({"--compat": "right-ish"}, "--compat is 'right-ish'; expected one of right, reference."),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_exit_code_2(evaluate, changes, message):
@@ -101,10 +108,72 @@ def test_a_run_prints_its_folder_and_the_same_command_again_does_nothing(folder,
     assert (records.stat().st_mtime_ns, records.read_bytes()) == before
 
 
+AGRACE = ["--set", "layer=2", "--set", "steps=5", "--set", "encoder_epochs=3"]
+
+
+@pytest.fixture(scope="module")
+def elsewhere(folder, make_lm):
+    """Another model of the same shape."""
+    lm = make_lm("llama", seed=8)
+    lm.model.save_pretrained(folder / "other-model")
+    lm.tokenizer.save_pretrained(folder / "other-model")
+    return "./other-model"
+
+
+def test_a_trained_method_runs_from_its_file_on_its_model_alone(evaluate, elsewhere):
+    train = ["train", "--model", "./model", "--dataset", "data", "--method", "agrace", *AGRACE]
+    done = evaluate(*train)
+    assert done.code == 0, done.err
+    file = done.out.strip()
+    assert evaluate(*train).out == done.out, "the same command again finds what is complete"
+    run = [
+        "run",
+        "--model",
+        "./model",
+        "--dataset",
+        "data",
+        "--method",
+        "agrace",
+        "--trained",
+        file,
+        "--out",
+        "trained-run",
+    ]
+    first = evaluate(*run)
+    assert first.code == 0, first.err
+    again = evaluate(*run, "--compat", "reference")
+    assert again.code == 0, again.err
+    assert again.out != first.out, "the released behaviour is another configuration"
+    refused = evaluate("run", "--model", elsewhere, "--dataset", "data", "--method", "agrace", "--trained", file)
+    assert refused.code == 2
+    assert "error: " in refused.err
+    assert "belongs to model model" in refused.err
+    unused = evaluate("run", "--model", "./model", "--dataset", "data", "--method", "none", "--trained", file)
+    assert unused.code == 2
+    assert "Add --method agrace" in unused.err
+
+
+def test_a_method_that_is_not_trained_cannot_be(evaluate):
+    done = evaluate("train", "--model", "./model", "--dataset", "data", "--method", "grace")
+    assert done.code == 2
+    assert [line for line in done.err.splitlines() if line.startswith("error: grace")]
+
+
+def test_tune_writes_settings_that_run_takes(evaluate):
+    fixed = ["--set", "steps=4", "--set", "start=zero", "--set", "learning_rate=0.3"]
+    done = evaluate("tune", "--model", "./model", "--dataset", "data", "--method", "grace", "--cases", "2",
+                    "--budget", "60", *fixed)  # fmt: skip
+    assert done.code == 0, done.err
+    run = ["run", "--model", "./model", "--dataset", "data", "--method", "grace", "--out", "tuned-run"]
+    tuned = evaluate(*run, "--hparams", done.out.strip())
+    assert tuned.code == 0, tuned.err
+
+
 def test_list_names_every_method(evaluate):
     output = evaluate("list").out
     assert all(name in output for name in EDITORS)
-    assert "CodeLlama-7b-hf" in output
+    assert "locate-then-edit" in output
+    assert "key statistics" in output
 
 
 def test_help_has_examples(evaluate):
@@ -129,6 +198,4 @@ def test_the_shell_sees_one_line_and_no_traceback(folder):
     command = [sys.executable, "-m", "clmeeval_data.evaluation.cli", "run", *words]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        "error: unknown method 'grac'. Did you mean 'grace'? Known: ft, grace, none, rome."
-    ]
+    assert done.stderr.splitlines() == [f"error: unknown method 'grac'. Did you mean 'grace'? {KNOWN}"]

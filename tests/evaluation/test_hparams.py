@@ -6,7 +6,6 @@ import pytest
 from clmeeval_data.errors import ConfigError, ResultsError
 from clmeeval_data.evaluation.editors import EDITORS
 from clmeeval_data.evaluation.hparams import (
-    models_with_settings,
     parse_override,
     read_settings,
     search_space,
@@ -49,8 +48,6 @@ def test_a_model_is_not_recognised_by_a_part_of_its_name(caplog):
 
 def test_a_method_without_settings_needs_none():
     assert settings_for("none", "anything", 4).values == {}
-    assert models_with_settings("none") == []
-    assert "smollm2" in models_with_settings("grace")
 
 
 @pytest.mark.parametrize(

@@ -452,10 +452,8 @@ def test_a_setting_that_cannot_be_is_refused(name):
         config_of(dropout=1)
 
 
-@pytest.mark.parametrize(("model", "depth", "layer"), [("SmolLM2-135M-Instruct", 30, 20), ("CodeLlama-7b-hf", 32, 27)])
-def test_the_shipped_settings_are_valid(model, depth, layer):
-    settings = settings_for("agrace", model, depth)
-    config = AGraceConfig.from_dict(settings.values)
-    assert config.edited_layers == (layer,)
+def test_the_published_settings_are_the_paper_s():
+    config = AGraceConfig.from_dict(settings_for("agrace", "CodeLlama-7b-hf", 32).values)
+    assert config.edited_layers == (27,)
     assert (config.encoder_learning_rate, config.encoder_decay, config.encoder_batch) == (1e-4, 1e-4, 64)
     assert (config.encoder_epochs, config.encoder_patience, config.radius, config.dropout) == (100, 5, 1.0, 0.5)
