@@ -65,6 +65,8 @@ class Memit:
     needs: ClassVar[str] = "key statistics"
     config_class: ClassVar[type[MemitConfig]] = MemitConfig
 
+    _looks_at_attention: ClassVar[bool] = False
+
     def __init__(self, config: MemitConfig) -> None:
         self.config = config
         self._prepared = PreparedKeys(config, self.name)
@@ -150,11 +152,9 @@ class Memit:
                 right = self.solve(lm, layer, keys[mine]).to(keys.device, torch.float32)
                 update.append(LowRank(lm.map.mlp_output_name(layer), written[mine].T.contiguous(), right))
         return [
-            self._edit(lm, requests, [i for i, of in enumerate(owners) if of == owner], update, fit, wanted, residual)
+            self._edit(lm, requests, [i for i, of in enumerate(owners) if of == owner], update, fit, residual)
             for owner, update in enumerate(updates)
         ]
-
-    _looks_at_attention: ClassVar[bool] = False
 
     def _edit(
         self,
@@ -163,10 +163,9 @@ class Memit:
         mine: Sequence[int],
         updates: Sequence[Update],
         fit: Fit,
-        wanted: Tensor,
         residual: Tensor,
     ) -> Edit:
-        """The edit, with the share of the wanted change that the layers before the last one left over."""
+        """The edit of some requests; ``residual`` is what the layers before the last one left over, as a share."""
         left = (residual[mine].norm(dim=-1) / fit.vectors[mine, -1].norm(dim=-1).clamp_min(1e-12)).mean()
         details = {
             "loss": max(fit.losses[index] for index in mine),

@@ -29,13 +29,14 @@ def smollm2_folder() -> Path:
     Raises:
         ModelError: If the package is not installed, the file is damaged, or the conversion's libraries are missing.
     """
-    folder = _cache_root() / "models" / f"smollm2-135m-instruct-fp32-{SHA256[:8]}-{CONVERSION}"
+    folder = cache_root() / "models" / f"smollm2-135m-instruct-fp32-{SHA256[:8]}-{CONVERSION}"
     if not folder.is_dir():
         _convert(_packaged_file(), folder)
     return folder
 
 
-def _cache_root() -> Path:
+def cache_root() -> Path:
+    """The user's cache: ``CLMEEVAL_CACHE``, or a folder of the system's cache."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clmeeval"
     return Path(os.environ.get("CLMEEVAL_CACHE") or default)
 

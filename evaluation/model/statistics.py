@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from clmeeval_data.atomic import written_aside
 from clmeeval_data.errors import ConfigError, EditError, ModelError, SourceError
 from clmeeval_data.evaluation.model.corpus import Corpus, batches_of, windows_of
+from clmeeval_data.evaluation.model.hooks import ended_after
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.placement import computing_device
-from clmeeval_data.evaluation.model.smollm2 import _cache_root
+from clmeeval_data.evaluation.model.smollm2 import cache_root
 from clmeeval_data.evaluation.model.tokens import pad
 
 FORMAT = "clmeeval-statistics-1"  # raise it when the numbers below change: it is part of a cached file's identity
@@ -183,7 +184,7 @@ def key_statistics(
     if lm.edits_applied:
         raise EditError("key statistics are asked of a model with an edit applied. Collect them outside the block.")
     devices = {layer: computing_device(lm.mlp_output(layer)) for layer in sorted(set(layers))}
-    shelf = _Shelf.of(cache or _cache_root() / "statistics", lm, corpus, tokens)
+    shelf = _Shelf.of(cache or cache_root() / "statistics", lm, corpus, tokens)
     found = {layer: kept for layer, device in devices.items() if (kept := shelf.read(layer, device)) is not None}
     missing = tuple(layer for layer in devices if layer not in found)
     if missing:
@@ -319,10 +320,6 @@ class _Sums:
         return KeyStatistics(layer, self.tokens, mean)
 
 
-class _HighestRead(Exception):  # noqa: N818  # not an error: it ends a forward pass that has nothing left to tell
-    pass
-
-
 def _collect(
     lm: LanguageModel, corpus: Corpus, layers: Sequence[int], tokens: int, track: Track, shelf: _Shelf
 ) -> dict[int, KeyStatistics]:
@@ -364,21 +361,18 @@ def _read(
 def _read_batch(lm: LanguageModel, layers: Sequence[int], ids: Sequence[Sequence[int]], sums: _Sums) -> None:
     """Add the keys of some texts; padding stands on the right, where no token sees it."""
     tokens = pad(ids, lm.pad_id, lm.device, "right")
-    highest = max(layers)
 
     def reading(layer: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
             sums.add(layer, args[0][tokens.mask.to(args[0].device)])
-            if layer == highest:
-                raise _HighestRead
 
         return hook
 
     with ExitStack() as stack:
         for layer in layers:
             stack.callback(lm.mlp_output(layer).register_forward_pre_hook(reading(layer)).remove)
-        with suppress(_HighestRead):
-            lm.model(input_ids=tokens.ids, attention_mask=tokens.mask.long(), use_cache=False)
+        stack.enter_context(ended_after(lm.mlp_output(max(layers))))
+        lm.model(input_ids=tokens.ids, attention_mask=tokens.mask.long(), use_cache=False)
 
 
 @contextmanager
