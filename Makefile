@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 EVALUATE = ../$(BIN)/clmeeval-evaluate
-# A dataset, the cases to evaluate, and how many to train MALMEN on: enough to see it work in the time that a demo has.
+# A dataset, the cases to evaluate, and how A-GRACE and MALMEN are trained: enough to see them work in a demo's time.
 define compare
 	cd $(DEMO) && agrace=$$($(EVALUATE) train --model smollm2 --dataset $(1) --method agrace $(3)) \
 	&& malmen=$$($(EVALUATE) train --model smollm2 --dataset $(1) --method malmen $(4)) \
@@ -28,8 +28,8 @@ define compare
 endef
 demo: export HF_HUB_OFFLINE := 1
 demo: install $(DEMO)/clmeeval/cnle/manifest.json $(DEMO)/clmeeval/csne/manifest.json ## build both samples, edit SmolLM2, rank the methods
-	$(call compare,clmeeval/cnle,8,,--limit 40 --validation-limit 8 --set steps=20 --set validate_every=10)
-	$(call compare,clmeeval/csne,4,--limit 40 --validation-limit 20,--limit 12 --validation-limit 4 --set steps=10 --set validate_every=5)
+	$(call compare,clmeeval/cnle,6,--validation-limit 20,--limit 24 --validation-limit 6 --set steps=12 --set validate_every=6)
+	$(call compare,clmeeval/csne,3,--limit 32 --validation-limit 12,--limit 8 --validation-limit 3 --set steps=6 --set validate_every=3)
 	cd $(DEMO) && ../$(BIN)/clmeeval-leaderboard results --out leaderboard
 	@echo "the page: $(DEMO)/leaderboard/index.html"
 
