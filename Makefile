@@ -28,8 +28,8 @@ define compare
 endef
 demo: export HF_HUB_OFFLINE := 1
 demo: install $(DEMO)/clmeeval/cnle/manifest.json $(DEMO)/clmeeval/csne/manifest.json ## build both samples, edit SmolLM2, rank the methods
-	$(call compare,clmeeval/cnle,6,--validation-limit 20,--limit 24 --validation-limit 6 --set steps=12 --set validate_every=6)
-	$(call compare,clmeeval/csne,3,--limit 32 --validation-limit 12,--limit 8 --validation-limit 3 --set steps=6 --set validate_every=3)
+	$(call compare,clmeeval/cnle,4,--limit 48 --validation-limit 12,--limit 8 --validation-limit 4 --set steps=6 --set validate_every=3)
+	$(call compare,clmeeval/csne,2,--limit 16 --validation-limit 8,--limit 4 --validation-limit 2 --set steps=4 --set validate_every=2)
 	cd $(DEMO) && ../$(BIN)/clmeeval-leaderboard results --out leaderboard
 	@echo "the page: $(DEMO)/leaderboard/index.html"
 
