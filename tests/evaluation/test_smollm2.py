@@ -7,6 +7,7 @@ import torch
 
 from clmeeval_data.errors import ModelError
 from clmeeval_data.evaluation.cluster import make_editor
+from clmeeval_data.evaluation.editors.contract import EditRequest
 from clmeeval_data.evaluation.model import smollm2
 from clmeeval_data.evaluation.model.generate import Continuation, generate
 from clmeeval_data.evaluation.model.lm import load_language_model
@@ -81,10 +82,14 @@ def test_its_tokenizer_splits_digits_and_adds_nothing(real_lm):
 
 @needs_model
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "least", "most"), [("none", 0, 0), ("grace", 4, 4), ("rome", 3, 4)])
-def test_edits_change_what_the_real_model_says(real_lm, requests_, method, least, most):
+@pytest.mark.parametrize(
+    ("method", "least", "most"), [("none", 0, 0), ("grace", 4, 4), ("rome", 3, 4), ("memit", 3, 4), ("pmet", 3, 4)]
+)
+def test_edits_change_what_the_real_model_says(real_lm, requests_, sample_rows, no_cache, method, least, most):
     editor = make_editor(method, real_lm)
-    editor.prepare(real_lm, [])
+    rows = [row for row in sample_rows if all(row["snippet"] != request.target for request in requests_)]
+    train = [EditRequest(str(i), f"Intent: {row['intent']}\nCode:", row["snippet"]) for i, row in enumerate(rows[:90])]
+    editor.prepare(real_lm, train)
     edits = editor.edit_each(real_lm, requests_)
     lengths = [len(real_lm.encode_target(request.prompt, request.target)) for request in requests_]
     jobs = [Continuation(row, row, length) for row, length in enumerate(lengths)]
