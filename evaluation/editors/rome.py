@@ -50,7 +50,7 @@ class Rome:
     summary: ClassVar[str] = "a rank-one update of one MLP"
     family: ClassVar[Family] = "locate-then-edit"
     changes: ClassVar[str] = "one MLP output map, by rank one"
-    needs: ClassVar[str] = "nothing"
+    needs: ClassVar[str] = "nothing, or key statistics"
     config_class: ClassVar[type[RomeConfig]] = RomeConfig
 
     def __init__(self, config: RomeConfig) -> None:
