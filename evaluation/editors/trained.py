@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from safetensors import SafetensorError
-from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
 
@@ -20,9 +19,9 @@ from clmeeval_data.atomic import written_aside
 from clmeeval_data.errors import ConfigError
 from clmeeval_data.evaluation.editors.contract import Case, Editor, Track, untracked
 from clmeeval_data.evaluation.model.lm import LanguageModel
+from clmeeval_data.evaluation.model.tensor_file import read_tensors
 
 FORMAT = "clmeeval-trained-1"  # the one key of the file's metadata: with two their order, and the digest, would vary
-_LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
 
 
 @dataclass(frozen=True)
@@ -136,11 +135,11 @@ class Trained:
         """
         expected = "Expected a file written by 'clmeeval-evaluate train'."
         try:
-            content = path.read_bytes()
-            tensors, described = tensors_of(content), _metadata(content).get(FORMAT)
+            metadata, tensors = read_tensors(path)
+            described = metadata.get(FORMAT)
             if described is None:
                 raise ConfigError(f"{path} is a safetensors file, but not a trained file of this version. {expected}")
-            return cls(**json.loads(described), tensors=tensors, digest=hashlib.sha256(content).hexdigest())
+            return cls(**json.loads(described), tensors=tensors, digest=hashlib.sha256(path.read_bytes()).hexdigest())
         except OSError as error:
             raise ConfigError(f"cannot read the trained file {path}: {error.strerror}. {expected}") from error
         except (SafetensorError, ValueError, TypeError) as error:
@@ -208,10 +207,3 @@ def required(trained: Trained | None, method: str) -> Trained:
             "and give it with --trained FILE."
         )
     return trained
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file that was read as a whole."""
-    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
-    header: dict[str, Any] = json.loads(content[_LENGTH_BYTES:end])
-    return dict(header.get("__metadata__", {}))

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
-from clmeeval_data.atomic import written_aside
 from clmeeval_data.errors import EditError
 from clmeeval_data.evaluation.model.codebook import Codebook, Encoder
 from clmeeval_data.evaluation.model.preamble import Preamble
+from clmeeval_data.evaluation.model.tensor_file import read_tensors, write_tensors
 from clmeeval_data.evaluation.model.updates import Dense, LowRank, Update
 
 FORMAT = "clmeeval-edit-1"
@@ -41,11 +40,10 @@ def tensors_of(updates: Sequence[Update]) -> dict[str, Tensor]:
 
 def write_edit(path: Path, updates: Sequence[Update], header: Mapping[str, Any]) -> None:
     """Write updates, and what the header says of them (JSON values): aside first, then renamed into place."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(updates).items()}
     places = [encoder.place for encoder in _encoders(updates)]
     described = [_described(update, places) for update in updates]
-    with written_aside(path) as aside:
-        save_file(tensors, aside, metadata={"format": FORMAT, "edit": json.dumps({"updates": described, **header})})
+    text = json.dumps({"updates": described, **header})
+    write_tensors(path, tensors_of(updates), {"format": FORMAT, "edit": text})
 
 
 def read_edit(path: Path) -> tuple[tuple[Update, ...], dict[str, Any]]:
@@ -55,12 +53,10 @@ def read_edit(path: Path) -> tuple[tuple[Update, ...], dict[str, Any]]:
         EditError: If the file is missing or is not an edit.
     """
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise EditError(f"{path} is not an edit of this version. Expected a file written by Edit.save.")
-            header = json.loads(metadata["edit"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        metadata, tensors = read_tensors(path)
+        if metadata.get("format") != FORMAT:
+            raise EditError(f"{path} is not an edit of this version. Expected a file written by Edit.save.")
+        header = json.loads(metadata["edit"])
         return _updates(header["updates"], tensors), header
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise EditError(f"cannot read the edit {path}: {error}. Expected a file written by Edit.save.") from error

@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from clmeeval_data.atomic import written_aside
 from clmeeval_data.errors import ConfigError, EditError, ModelError, SourceError
 from clmeeval_data.evaluation.model.corpus import Corpus, batches_of, windows_of
 from clmeeval_data.evaluation.model.hooks import ended_after
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.placement import computing_device
 from clmeeval_data.evaluation.model.smollm2 import cache_root
+from clmeeval_data.evaluation.model.tensor_file import read_tensors, tensor_names, write_tensors
 from clmeeval_data.evaluation.model.tokens import pad
 
 FORMAT = "clmeeval-statistics-1"  # raise it when the numbers below change: it is part of a cached file's identity
@@ -241,8 +240,7 @@ class _Shelf:
         """Forget unfinished passes whose layers are all kept now, and damaged ones."""
         for path in self._partial():
             try:
-                with safe_open(str(path), framework="pt") as file:
-                    done = all(self._path(int(layer)).exists() for layer in file.keys())  # noqa: SIM118  # not a dict
+                done = all(self._path(int(layer)).exists() for layer in tensor_names(path))
             except (OSError, SafetensorError):
                 done = True
             if done:
@@ -257,9 +255,8 @@ class _Shelf:
     def _open(self, path: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Header and tensors of a file; both empty where there is none, or a damaged one."""
         try:
-            with safe_open(str(path), framework="pt", device=str(device)) as file:
-                header = json.loads((file.metadata() or {})["statistics"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+            metadata, tensors = read_tensors(path, device)
+            header = json.loads(metadata["statistics"])
         except FileNotFoundError:
             return {}, {}
         except (OSError, SafetensorError, ValueError, KeyError) as error:
@@ -279,9 +276,7 @@ class _Shelf:
     def _save(self, path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         described = {**self.facts, **header}
         try:
-            with written_aside(path) as aside:
-                contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-                save_file(contents, aside, metadata={"format": FORMAT, "statistics": json.dumps(described)})
+            write_tensors(path, tensors, {"format": FORMAT, "statistics": json.dumps(described)})
         except (OSError, SafetensorError) as error:
             raise EditError(
                 f"cannot write key statistics to {path}: {error}. Set CLMEEVAL_CACHE to a folder with space."
