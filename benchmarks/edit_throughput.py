@@ -5,6 +5,10 @@
 Both sides edit the model and ask all of a case's prompts, a sampled text of 64 tokens included; the unedited answers,
 which all methods share, are computed before. The plain side runs the first cases of the batch, and the answers of both
 sides are compared text by text.
+
+With --count the edits of both sides are run once more under torch's own counter of multiplications and additions: how
+much less the batched side has to compute (which a better use of the machine can add to, and nothing else), and how far
+it is from the time in which the machine, at the rate of a large matrix product, could do just that.
 """
 
 import argparse
@@ -20,6 +24,7 @@ import plain_protocol
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
 
 from clmeeval_data.builders.pipeline import build
 from clmeeval_data.builders.recipes import RECIPES
@@ -27,6 +32,7 @@ from clmeeval_data.builders.sources import SOURCES
 from clmeeval_data.evaluation.answers import UneditedAnswers
 from clmeeval_data.evaluation.cluster import make_editor, read_tests
 from clmeeval_data.evaluation.editors import EDITORS
+from clmeeval_data.evaluation.editors.contract import Editor
 from clmeeval_data.evaluation.editors.trained import Trained
 from clmeeval_data.evaluation.measurement import Measurement
 from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
@@ -44,8 +50,35 @@ def texts_of(entry: dict) -> list[str]:
     return first + [answer["after"] for answer in outputs["specificity"]]
 
 
+def largest_rate(device: torch.device) -> float:
+    """Floating-point operations per second of a large matrix product in float32: what the machine can do at best."""
+    one = torch.randn(2048, 2048, device=device)
+    one @ one
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        float((one @ one).sum())  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    return 2 * len(one) ** 3 / min(seconds)
+
+
+def operations(lm: LanguageModel, editor: Editor, tests: TestSet) -> dict[str, float]:
+    """Operations of an edit on either side: the whole batch's share, and those of its first case alone."""
+    with FlopCounterMode(display=False) as batched:
+        editor.edit_each(lm, [case.request for case in tests.cases])
+    with FlopCounterMode(display=False) as plain:
+        plain_protocol.edit(lm, editor, tests.cases[0].request)
+    rate = largest_rate(lm.device)
+    return {
+        "batched_operations": batched.get_total_flops() / len(tests.cases),
+        "plain_operations": plain.get_total_flops(),
+        "floor_seconds": batched.get_total_flops() / len(tests.cases) / rate,
+        "rate": rate,
+    }
+
+
 def compare(
-    lm: LanguageModel, method: str, tests: TestSet, plain: int, results: Path, trained: Trained | None
+    lm: LanguageModel, method: str, tests: TestSet, plain: int, results: Path, trained: Trained | None, count: bool
 ) -> dict[str, Any]:
     """Both sides on the same cases: seconds per case, their ratio, and how many answers are the same text."""
     editor, dataset, cases = make_editor(method, lm, trained=trained), tests.benchmark.name, tests.cases
@@ -80,6 +113,7 @@ def compare(
         "same_answers": sum(mine == theirs for mine, theirs in pairs),
         "answers": len(pairs),
         "peak_bytes": batched.peak_bytes,
+        **(operations(lm, editor, tests) if count else {}),
     }
 
 
@@ -93,6 +127,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--plain", type=int, default=4, help="cases that the plain protocol runs")
     parser.add_argument("--trained", type=Path, action="append", help="a file made by 'clmeeval-evaluate train'")
+    parser.add_argument("--count", action="store_true", help="count the operations of both sides' edits too")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -107,17 +142,29 @@ def main() -> None:
             cases = sorted(tests.cases, key=lambda case: case.case_id)[: options.batch]  # ids are hashes: by chance
             tests = replace(tests, cases=tuple(cases))
             for method in options.method or METHODS:
-                rows.append(compare(lm, method, tests, options.plain, Path(folder) / "results", trained.get(method)))
+                results, own = Path(folder) / "results", trained.get(method)
+                rows.append(compare(lm, method, tests, options.plain, results, own, options.count))
                 Console(stderr=True).print(rows[-1])
-    table = Table("method", "dataset", "plain s/case", "batched s/case", "ratio", "same answers", "peak MB")
+                if options.json:
+                    options.json.write_text(json.dumps(rows, indent=1))
+    Console().print(table_of(rows, options.count))
+
+
+def table_of(rows: list[dict[str, Any]], count: bool) -> Table:
+    """The figures of all comparisons; the ratio of the edits alone stands beside that of whole cases."""
+    heads = ("method", "dataset", "plain s/case", "batched s/case", "ratio", "plain s/edit", "batched s/edit", "ratio")
+    table = Table(*heads, "same answers", "peak MB", *(("Gflop/edit", "fewer", "floor s/edit") if count else ()))
     for row in rows:
-        same = f"{row['same_answers']}/{row['answers']}"
-        seconds = f"{row['plain_seconds']:.2f}", f"{row['batched_seconds']:.2f}"
-        peak = f"{(row['peak_bytes'] or 0) / 1e6:.0f}"
-        table.add_row(row["method"], row["dataset"], *seconds, f"{row['ratio']:.1f}x", same, peak)
-    Console().print(table)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+        cells = [row["method"], row["dataset"]]
+        for kind in ("", "edit_"):
+            plain, batched = row[f"plain_{kind}seconds"], row[f"batched_{kind}seconds"]
+            cells += [f"{plain:.2f}", f"{batched:.2f}", f"{plain / batched:.1f}x"]
+        cells += [f"{row['same_answers']}/{row['answers']}", f"{(row['peak_bytes'] or 0) / 1e6:.0f}"]
+        if count:
+            mine, theirs = row["batched_operations"], row["plain_operations"]
+            cells += [f"{mine / 1e9:.1f}", f"{theirs / mine:.1f}x", f"{row['floor_seconds']:.2f}"]
+        table.add_row(*cells)
+    return table
 
 
 if __name__ == "__main__":

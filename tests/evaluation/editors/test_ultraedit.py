@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 from clmeeval_data.errors import ConfigError, EditError, ModelError
 from clmeeval_data.evaluation.editors import gradients
@@ -17,45 +16,6 @@ from clmeeval_data.evaluation.model.prefix import prompts_remembered, read_promp
 from clmeeval_data.evaluation.model.updates import Dense, LowRank
 
 LAYERS = (1, 2)
-
-
-def weights(lm):
-    return {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
-
-
-def untouched(lm, before):
-    same = all(torch.equal(tensor, before[name]) for name, tensor in lm.model.state_dict().items())
-    hooked = any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in lm.model.modules())
-    graphs = any(p.requires_grad or p.grad is not None for p in lm.model.parameters())
-    return same and not hooked and not graphs and lm.edits_applied == 0
-
-
-def plain_signals(lm, request, layers):
-    """One request, the whole text in one pass, all layers, all tokens: keys, gradients, loss."""
-    target = lm.encode_target(request.prompt, request.target)
-    ids = torch.tensor([lm.encode(request.prompt) + target])
-    keys, outputs, handles = [], [], []
-    for layer in layers:
-
-        def keep(module, args, output, first=layer == layers[0]):
-            output = output.detach().requires_grad_(True) if first else output
-            keys.append(args[0].detach())
-            outputs.append(output)
-            return output
-
-        handles.append(lm.mlp_output(layer).register_forward_hook(keep))
-    logits = lm.model(input_ids=ids, use_cache=False).logits[0]
-    for handle in handles:
-        handle.remove()
-    where = slice(-len(target) - 1, -1)
-    loss = cross_entropy(logits[where], ids[0, -len(target) :])
-    slopes = torch.autograd.grad(loss, outputs)
-    assert all(not slope[0, -1].any() for slope in slopes)  # the last target token predicts nothing that is scored
-    return (
-        torch.stack([key[0, where] for key in keys]),
-        torch.stack([slope[0, where] for slope in slopes]),
-        float(loss.detach()),
-    )
 
 
 def answers(lm, requests, edits, under):
@@ -82,7 +42,7 @@ def prepared(lm, train, **changes):
 
 
 @pytest.mark.parametrize("layers", [(0, 3), (1, 2), (3,)])
-def test_signals_equal_those_of_whole_texts_one_at_a_time(any_lm, requests_, layers):
+def test_signals_equal_those_of_whole_texts_one_at_a_time(any_lm, requests_, layers, plain_signals):
     lm = any_lm
     for one, request in zip(read_signals(lm, requests_, layers), requests_, strict=True):
         keys, slopes, loss = plain_signals(lm, request, layers)
@@ -114,7 +74,7 @@ def test_prompts_that_were_read_are_not_read_again(lm, requests_, monkeypatch):
         torch.testing.assert_close(one.gradients, other.gradients, atol=1e-6, rtol=1e-4)
 
 
-def test_signals_are_those_of_the_model_under_the_edits_in_force(make_lm, requests_):
+def test_signals_are_those_of_the_model_under_the_edits_in_force(make_lm, requests_, plain_signals):
     lm = make_lm("llama")
     name = lm.map.mlp_output_name(1)
     earlier = LowRank(name, torch.full((lm.map.d, 1), 0.1), torch.full((1, lm.map.f), 0.1))
@@ -187,7 +147,7 @@ def test_running_statistics_equal_those_of_all_rows_at_once():
 # --- UltraEdit --------------------------------------------------------------------------------------------------------
 
 
-def test_an_edit_is_the_papers_formula(lm, requests_, train):
+def test_an_edit_is_the_papers_formula(lm, requests_, train, plain_signals):
     edit = prepared(lm, train, ridge=2.0).edit(lm, requests_[:2])
     seen = [plain_signals(lm, request, LAYERS)[:2] for request in train]
     rows = torch.cat([torch.cat(pair, -1).flatten(0, 1) for pair in seen]).double()
@@ -242,12 +202,11 @@ def test_effectiveness_rises_on_a_model_that_knows_other_answers(overfitted):
     assert answers(lm, requests[:2], both, [0, 0]) == [request.target for request in requests[:2]]
 
 
-def test_the_model_is_as_it_was(lm, requests_, train, monkeypatch):
-    before = weights(lm)
+def test_the_model_is_as_it_was(lm, requests_, train, untouched, monkeypatch):
     editor = prepared(lm, train)
     editor.edit_each(lm, requests_)
     editor.edit(lm, requests_)
-    assert untouched(lm, before)
+    assert untouched()
 
     def fails(*args):
         raise RuntimeError("out of memory")
@@ -255,7 +214,7 @@ def test_the_model_is_as_it_was(lm, requests_, train, monkeypatch):
     monkeypatch.setattr(gradients, "run_suffix", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         editor.edit_each(lm, requests_)
-    assert untouched(lm, before)
+    assert untouched()
 
 
 def test_statistics_come_from_training_requests_spread_over_the_split(lm, train):
