@@ -216,7 +216,11 @@ def _rome(lm: LanguageModel, editor: Any, request: EditRequest) -> list[Update]:
     layer = editor.config.layer
     seen = _look(lm, editor, request, layer, layer)
     delta = _vectors(lm, editor, request, layer, [lm.mlp_output(layer)], seen.values[:1].norm(dim=-1))[0]
-    return [rank_one(lm.map.mlp_output_name(layer), delta, seen.keys[0], seen.keys.mean(0))]
+    direction = seen.keys.mean(0)
+    if editor.config.covariance == "keys":
+        moment = editor.statistics(lm)[layer].regularised.double()
+        direction = torch.linalg.solve(moment, direction.double()).float()
+    return [rank_one(lm.map.mlp_output_name(layer), delta, seen.keys[0], direction)]
 
 
 def _memit(lm: LanguageModel, editor: Any, request: EditRequest) -> list[Update]:

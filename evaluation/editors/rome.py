@@ -15,6 +15,7 @@ from clmeeval_data.evaluation.editors.keys import PreparedKeys, corpus_inputs, r
 from clmeeval_data.evaluation.editors.locate import LocateConfig, ask, find_vectors
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
+from clmeeval_data.evaluation.model.statistics import KeyStatistics
 from clmeeval_data.evaluation.model.updates import LowRank
 
 
@@ -72,6 +73,14 @@ class Rome:
         """What is set before a prompt, the plain prompt ("") first. Depends on the model and the seed alone."""
         return self._prepared.contexts(lm)
 
+    def statistics(self, lm: LanguageModel) -> dict[int, KeyStatistics]:
+        """The key statistics by layer.
+
+        Raises:
+            EditError: If they were not collected for this model.
+        """
+        return self._prepared.statistics(lm)
+
     def edit(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> Edit:
         """One request after another, each on the model as the earlier ones left it."""
         total = self.edit_each(lm, requests[:1])[0]
@@ -101,8 +110,7 @@ class Rome:
         """C^-1 k*, shape (f,)."""
         if self.config.covariance == "identity":
             return key
-        statistics = self._prepared.statistics(lm)[self.config.layer]
-        return statistics.solve(key[:, None])[:, 0].to(key.device, key.dtype)
+        return self.statistics(lm)[self.config.layer].solve(key[:, None])[:, 0].to(key.device, key.dtype)
 
 
 def rank_one(module: str, delta: Tensor, key: Tensor, direction: Tensor) -> LowRank:
