@@ -97,9 +97,15 @@ def _fitted(lm: LanguageModel, config: Any, ids: Tensor, labels: Tensor) -> tupl
 
 
 def _losses(lm: LanguageModel, ids: Tensor, labels: Tensor) -> Tensor:
+    return _judged(lm, ids, labels)[0]
+
+
+def _judged(lm: LanguageModel, ids: Tensor, labels: Tensor) -> tuple[Tensor, bool]:
+    """The loss of every target token, and whether each of them is the most probable one."""
     logits = lm.model(input_ids=ids, use_cache=False).logits
     here = labels[0, 1:] != -100
-    return cross_entropy(logits[0, :-1][here].float(), labels[0, 1:][here], reduction="none")
+    found, wanted = logits[0, :-1][here].float(), labels[0, 1:][here]
+    return cross_entropy(found, wanted, reduction="none"), bool((found.argmax(-1) == wanted).all())
 
 
 def _grace(lm: LanguageModel, editor: Any, request: EditRequest) -> list[Update]:
@@ -186,10 +192,12 @@ def _vectors(
         return stack
 
     def objective() -> tuple[Tensor, bool]:
-        each = []
+        each, greedy = [], []
         for ids, labels, last in texts:
             with added(last):
-                each.append(_losses(lm, ids, labels))
+                losses, chosen = _judged(lm, ids, labels)
+            each.append(losses)
+            greedy.append(chosen)
         nll, worst = torch.stack([one.mean() for one in each]).mean(), torch.cat(each).max()
         divergence = torch.zeros((), device=lm.device)
         if config.kl_factor:
@@ -198,7 +206,7 @@ def _vectors(
             divergence = config.kl_factor * (edited.exp() * (edited - original)).sum()
         penalty = config.decay * (deltas.norm(dim=-1) / limits.square()).sum()
         if editor.name == "pmet":
-            reached = float(worst.detach()) < math.log(2)  # then every token of the target is the most probable
+            reached = all(greedy)
             small = float(divergence.detach()) <= config.stop_kl and float(worst.detach()) < config.stop_worst
             return nll * (config.reached_factor if reached else 1.0) + divergence + penalty, reached and small
         loss = nll + divergence + penalty

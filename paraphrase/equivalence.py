@@ -95,10 +95,17 @@ def _instructions(code: CodeType, names: Mapping[str, str]) -> Iterator[tuple[st
         value = instruction.argval
         is_local = instruction.opcode in (*dis.haslocal, *dis.hasfree)
         is_code = isinstance(value, CodeType)
-        listed.append((instruction.opname, "" if is_code else repr(_renamed(value, names) if is_local else value)))
+        listed.append((instruction.opname, "" if is_code else _shown(_renamed(value, names) if is_local else value)))
     for is_unordered, group in groupby(listed, key=lambda item: item[0] in _UNORDERED):
         run = list(group)
         yield from sorted(run) if is_unordered else run
+
+
+def _shown(value: object) -> str:
+    """What ``repr`` shows, but for the order of sets, which depends on the seed of Python's hashes."""
+    if isinstance(value, frozenset):
+        return f"frozenset({sorted(map(_shown, value))})"
+    return f"({', '.join(map(_shown, value))})" if isinstance(value, tuple) else repr(value)
 
 
 def _renamed(value: object, names: Mapping[str, str]) -> object:
