@@ -1,22 +1,36 @@
 """Locality neighbours: for each case the k hardest, close in wording and different in meaning.
 
-Exact: every prompt is scored against every prompt of the pool, and the best k that are allowed are taken.
+Exact: they are what the same rule finds in a list of all pairs of the pool, ordered by their score.
 """
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz
+from rapidfuzz.distance import Indel
 
 from clmeeval_data import syntax
-from clmeeval_data.builders.english import content_words
+from clmeeval_data.builders.english import FUNCTION_WORDS
 from clmeeval_data.builders.recipes import Locality
 from clmeeval_data.builders.sources import Pair
 
-_QUERIES_AT_ONCE = 256
+_REMEMBERED = 50_000  # pairs whose meaning is kept
+# Words of a request that say nothing of what is asked for.
+_ASKING = frozenset(
+    re.findall(
+        r"\w+",
+        "am anyone best better but can correct could did do does doing done easily easy efficient efficiently get "
+        "getting good have having help how i im issue like made make me most my need needed our problem proper "
+        "programmatically properly python pythonic quick quickly should simple some so t their them then there "
+        "trouble try trying want wanted was way we what where which while why will wish work would you your",
+    )
+)
+_TELLING = frozenset(["no", "not", "one", "two", "without"])  # function words that change what is asked for
+_LEAF = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\w+|[^\w\s]+")
+_NO_LEAF = re.compile(r"_\d+|[()\[\]{},.:;]+")  # a variable, or what only holds the others together
 
 
 class Neighbour(NamedTuple):
@@ -27,104 +41,129 @@ class Neighbour(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Meaning:
-    """What two pairs must differ in to be neighbours, computed once per pair."""
+class Meaning:
+    """What two pairs must differ in to be neighbours.
 
-    prompt: Hashable
-    answer: Hashable
-    answer_text: str
+    Args:
+        group: The question; "" for functions, which may be neighbours within a repository.
+        function: The last part of a function's name, "" for intents.
+        saying: The content words of the text, intent or description, as numbers.
+        answer: The answer, without case and layout.
+        tree: The code, normalised.
+        leaves: The leaves of the normalised tree in order, as numbers.
+    """
+
+    group: str
     function: str
+    saying: tuple[int, ...]
+    answer: str
+    tree: str
+    leaves: tuple[int, ...]
+
+
+class NeighbourSearch:
+    """A pool whose pairs can be asked for their neighbours, one by one and in any order.
+
+    The answer for a pair depends on the pool and the rule alone, so that any worker can give it.
+
+    Args:
+        pool: All candidates. Of two that are equally close the one that comes first is taken, so its order is part of
+            the result.
+        rule: The scorer, the count and the margins.
+
+    Raises:
+        UnknownNameError: If the rule names no known scorer.
+    """
+
+    def __init__(self, pool: Sequence[Pair], rule: Locality) -> None:
+        from clmeeval_data.builders.closest import Index
+
+        self._pool = pool
+        self._rule = rule
+        self._index = Index((pair.prompt for pair in pool), rule.scorer)
+        self._numbers: dict[str, int] = {}
+        self._meaning = lru_cache(_REMEMBERED)(self._meaning_of)
+
+    def of(self, query: int) -> list[Neighbour]:
+        """The ``rule.count`` closest allowed neighbours of the pair at a place, the closest first.
+
+        They are fewer where the pool has no more; a pair that shares nothing in wording is none.
+
+        Raises:
+            IndexError: If the pool has no such place.
+        """
+        found: list[Neighbour] = []
+        meanings = [self._meaning(query)]
+        ranked = self._index.ranked(query)
+        while len(found) < self._rule.count:
+            place, score = next(ranked, (query, 0.0))
+            if score == 0:
+                break
+            meaning = self._meaning(place)
+            if all(differ(other, meaning, self._rule) for other in meanings):
+                found.append(Neighbour(place, round(score, 4)))
+                meanings.append(meaning)
+        return found
+
+    def _meaning_of(self, place: int) -> Meaning:
+        pair = self._pool[place]
+        text, code = (pair.target, pair.prompt) if pair.func_name else (pair.prompt, pair.target)
+        tree = syntax.normalised(code, free_names=not pair.func_name)
+        return Meaning(
+            group="" if pair.func_name else pair.provenance.group,
+            function=pair.func_name.rpartition(".")[2],
+            saying=self._numbered(content_stems(text)),
+            answer=" ".join(pair.target.casefold().split()),
+            tree=tree,
+            leaves=self._numbered([leaf for leaf in _LEAF.findall(tree) if not _NO_LEAF.fullmatch(leaf)]),
+        )
+
+    def _numbered(self, words: Sequence[str]) -> tuple[int, ...]:
+        return tuple(self._numbers.setdefault(word, len(self._numbers)) for word in words)
 
 
 def neighbours(pool: Sequence[Pair], queries: Sequence[int], rule: Locality) -> Iterator[list[Neighbour]]:
-    """The ``rule.count`` closest allowed neighbours of each query, closest first; fewer where the pool has no more.
-
-    Two pairs differ in meaning when neither their prompts nor their answers are the same, and they aren't functions of
-    one name, which tend to do the same thing for different types. Texts are the same when they have the same content
-    words, codes when they are equal up to layout and names of variables; answers also when they are more similar than
-    ``rule.closest_answer``. A neighbour differs so from its case and from the neighbours before it.
+    """The neighbours of each query, as ``NeighbourSearch`` finds them.
 
     Args:
-        pool: All candidates. Ties go to the one that comes first, so its order is part of the result.
-        queries: Indices into the pool.
+        pool: All candidates.
+        queries: Places in the pool.
         rule: The scorer, the count and the margins.
     """
-    scorer = SCORERS[rule.scorer]
-    texts = scorer.prepare([pair.prompt for pair in pool])
-
-    @cache
-    def meaning(place: int) -> _Meaning:
-        return _meaning(pool[place])
-
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        chunk = queries[start : start + _QUERIES_AT_ONCE]
-        wanted = [texts[query] for query in chunk]
-        scores = process.cdist(wanted, texts, scorer=scorer.score, dtype="float64", workers=1)
-        order = (-scores).argsort(axis=1, kind="stable")
-        for row, query in enumerate(chunk):
-            ranked = (Neighbour(place, float(scores[row, place])) for place in order[row].tolist())
-            yield _closest(query, ranked, meaning, rule)
+    search = NeighbourSearch(pool, rule)
+    yield from map(search.of, queries)
 
 
-def _closest(
-    query: int, ranked: Iterator[Neighbour], meaning: Callable[[int], _Meaning], rule: Locality
-) -> list[Neighbour]:
-    found: list[Neighbour] = []
-    for place, score in ranked:
-        if len(found) == rule.count:
-            break
-        if place == query:
-            continue
-        others = (query, *(other.place for other in found))
-        if all(_differ(meaning(other), meaning(place), rule.closest_answer) for other in others):
-            found.append(Neighbour(place, round(score, 4)))
-    return found
+def differ(one: Meaning, other: Meaning, rule: Locality) -> bool:
+    """Whether two pairs ask for different things.
 
-
-def _differ(one: _Meaning, other: _Meaning, closest_answer: float) -> bool:
-    if one.prompt == other.prompt or one.answer == other.answer or (one.function and one.function == other.function):
+    They do unless they belong to one question, or are functions of one name, which tend to do the same for different
+    types; or their texts (intents, or descriptions), their answers or their codes are the same by the margins of the
+    rule.
+    """
+    if (one.group and one.group == other.group) or (one.function and one.function == other.function):
         return False
-    return fuzz.ratio(one.answer_text, other.answer_text) <= closest_answer
+    if one.answer == other.answer or one.tree == other.tree:
+        return False
+    return (
+        not _reword(one.saying, other.saying, rule.closest_wording)
+        and fuzz.ratio(one.leaves, other.leaves) <= 100 - rule.tree_margin
+        and fuzz.ratio(one.answer, other.answer) <= rule.closest_answer
+    )
 
 
-def _meaning(pair: Pair) -> _Meaning:
-    text = " ".join(pair.target.casefold().split())
-    if pair.func_name:
-        name = pair.func_name.rpartition(".")[2]
-        return _Meaning(syntax.normalised(pair.prompt), content_words(pair.target), text, name)
-    return _Meaning(content_words(pair.prompt), syntax.normalised(pair.target, free_names=True), text, "")
+def _reword(one: Sequence[int], other: Sequence[int], closest: float) -> bool:
+    """Whether one text is the other with few words added; a word that was replaced may change everything."""
+    added = abs(len(one) - len(other))
+    return fuzz.ratio(one, other) > closest and Indel.distance(one, other) == added
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+def content_stems(text: str) -> list[str]:
+    """The words of a text that say what is asked for, in order and without endings."""
+    found = re.findall(r"[^\W\d_]+|\d+", text.casefold())
+    return [_stem(word) for word in found if word in _TELLING or word not in FUNCTION_WORDS | _ASKING]
 
 
-def _as_words(texts: Sequence[str]) -> list[str]:
-    return [" ".join(_words(text)) for text in texts]
-
-
-def _as_tokens(codes: Sequence[str]) -> list[str]:
-    """Each code as a string with one character per token, so that a string scorer compares tokens."""
-    alphabet: dict[str, str] = {}
-    return [
-        "".join(alphabet.setdefault(token, _character(len(alphabet))) for token in syntax.tokens(code))
-        for code in codes
-    ]
-
-
-def _character(number: int) -> str:
-    return chr(number if number < 0xD800 else number + 0x800)  # leave out the surrogates, which stand for no character
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """How close two prompts are: what they become first, and a symmetric rapidfuzz scorer of the results."""
-
-    prepare: Callable[[Sequence[str]], list[str]]
-    score: Callable[..., float]
-
-
-SCORERS: Mapping[str, Scorer] = {
-    "words": Scorer(_as_words, fuzz.token_set_ratio),
-    "tokens": Scorer(_as_tokens, fuzz.ratio),
-}
+def _stem(word: str) -> str:
+    stem = re.sub(r"(?<=\w{3})(?:ing|ed|ies|es|s|e|y)$", "", word)
+    return stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] else stem

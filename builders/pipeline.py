@@ -1,26 +1,39 @@
-"""From a source and a recipe to a dataset folder: read, filter, rephrase, split, find neighbours, write."""
+"""From sources and a recipe to a dataset folder: read, filter, remove duplicates, rephrase, split, find neighbours.
 
-import hashlib
+Each step works through shards of a fixed number of rows, wherever the executor puts them, and leaves a file per shard
+in the work folder, from which the next step reads. So a build holds some shards per worker, the bytes of the pool, the
+ids of the cases, and what the removal of duplicates and the search for neighbours need of the whole pool.
+"""
+
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from clmeeval_data import storage, syntax
-from clmeeval_data.builders.filters import for_recipe
-from clmeeval_data.builders.funnel import FirstOnly, Funnel
-from clmeeval_data.builders.locality import Neighbour, neighbours
+from clmeeval_data import storage
+from clmeeval_data.builders import stages
+from clmeeval_data.builders.assembly import Assembly, rows_of
+from clmeeval_data.builders.damage import ONE_PERCENT, Damage, Tolerance
+from clmeeval_data.builders.dedup import duplicates, winning_order
+from clmeeval_data.builders.execution import Executor, open_executor
+from clmeeval_data.builders.funnel import Funnel
+from clmeeval_data.builders.licences import Licences
+from clmeeval_data.builders.plan import Plan
+from clmeeval_data.builders.pool import Pool, to_row
 from clmeeval_data.builders.recipes import Recipe
-from clmeeval_data.builders.sources import Pair, Source
-from clmeeval_data.builders.splits import check_limit, choose, split_of
+from clmeeval_data.builders.sources import Source
+from clmeeval_data.builders.sources.stackoverflow import question_groups
+from clmeeval_data.builders.splits import check_limit, choose
+from clmeeval_data.builders.work import Work, work_folder
 from clmeeval_data.errors import ConfigError, DatasetError
-from clmeeval_data.paraphrase.checks import refusal
-from clmeeval_data.paraphrase.engine import ENGINES, Rephrased, Setting, rephrase
-from clmeeval_data.records import BENCHMARKS, SPLITS, Benchmark, Record
+from clmeeval_data.records import BENCHMARKS, SPLITS
 
+SHARD_SIZE = 1000
+
+Row = dict[str, Any]
 Track = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
 
 
@@ -34,53 +47,64 @@ class BuildReport:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A pair of the pool on its way to a record."""
-
-    index: int
-    case_id: str
-    split: str
-    rephrased: Rephrased
-
-
 def build(
     recipe: Recipe,
-    source: Source,
+    sources: Source | Sequence[Source],
     out: Path,
     limit: int | None = None,
     seed: int = 0,
     track: Track = lambda rows, _title, _total: rows,
+    *,
+    licences: Licences | None = None,
+    executor: Executor | None = None,
+    work: Path | None = None,
+    keep_work: bool = False,
+    tolerance: Tolerance = ONE_PERCENT,
+    shard_size: int = SHARD_SIZE,
+    command: str | None = None,
 ) -> BuildReport:
-    """Build a dataset. The same source, recipe, limit and seed give the same bytes.
+    """Build a dataset. The same sources, recipe, limit, seed and licences give the same bytes, wherever it is built.
 
-    Neighbours are taken from all rows that pass the filters, whether or not these become cases themselves.
+    Neighbours are taken from all rows that pass the filters, whether or not these become cases themselves. A build that
+    was interrupted, however that came, is taken up by the same call: finished shards are not worked on again.
 
     Args:
         recipe: The rules.
-        source: The raw pairs.
-        out: The dataset's folder; a dataset that is there is replaced.
+        sources: The raw pairs, read in this order; of two duplicates the earlier one stays.
+        out: The dataset's folder; a dataset that is there is replaced once the new one is complete.
         limit: How many cases to keep over all splits; None keeps all.
         seed: Of the splits, the choice under a limit, and the rewordings.
-        track: Wraps the rows of a stage, given its title and its length where known, to show progress.
+        track: Wraps the rows of a step, given its title and its length where known, to show progress.
+        licences: Which licences to keep; None keeps all rows.
+        executor: Where shards are worked on, by default in this process. It is closed in the end.
+        work: The folder for unfinished work; by default a hidden one beside the dataset.
+        keep_work: Keep the finished shards once the dataset is complete.
+        tolerance: How many unreadable rows to count and pass over before giving up on a source.
+        shard_size: Rows per shard.
+        command: The command that builds the dataset again, for the manifest; by default one that is put together.
 
     Raises:
-        ConfigError: If the limit is too small, or the source has too few usable rows.
-        SourceError: If the source is missing or damaged.
-        DatasetError: If the folder holds something else or can't be written.
+        ConfigError: If the limit is too small, or the sources have too few usable rows.
+        SourceError: If a source is missing, damaged, or has more unreadable rows than tolerated.
+        DatasetError: If the folder holds something else or can't be written, a disk is full, a worker died, or another
+            process is building the same dataset.
     """
     if limit is not None:
         check_limit(limit)
     check_out(out)
-    benchmark = BENCHMARKS[recipe.benchmark]
-    funnel = Funnel()
-    pool = read_pool(recipe, source, funnel, track)
-    cases = rephrased_cases(recipe, benchmark, pool, seed, funnel, track)
-    chosen = _choose(cases, recipe, limit, seed, funnel)
-    splits = _records(recipe, benchmark, pool, chosen, funnel, track)
-    storage.write_dataset(out, benchmark, splits, manifest(recipe, source, limit, seed, funnel))
-    counts = {split: len(splits[split]) for split in SPLITS}
-    return BuildReport(out, counts, funnel, _notes(limit, sum(counts.values())))
+    opened = tuple(sources) if isinstance(sources, Sequence) else (sources,)
+    plan = Plan(recipe, opened, limit, seed, licences, shard_size)
+    shards = Work(work or work_folder(out), plan.identity())
+    with closing(executor or open_executor()) as running, shards.held():
+        try:
+            assembly = _Build(plan, shards, running, tolerance, track).run()
+            report = _write(assembly, plan, out, track, command, shards.others())
+        except ConfigError:
+            shards.remove()  # the same call would end the same way
+            raise
+        if not keep_work:
+            shards.remove()
+    return report
 
 
 def check_out(out: Path) -> None:
@@ -97,131 +121,130 @@ def check_out(out: Path) -> None:
         )
 
 
-def read_pool(recipe: Recipe, source: Source, funnel: Funnel, track: Track) -> list[Pair]:
-    """The rows of a source that pass the recipe's filters, without repetitions, in the order of their case ids."""
+@dataclass(frozen=True)
+class _Build:
+    """The steps of a build up to the last shard, in their order."""
 
-    def counted(pairs: Iterable[Pair]) -> Iterable[Pair]:
-        for pair in pairs:
-            funnel.read += 1
-            yield pair
+    plan: Plan
+    work: Work
+    executor: Executor
+    tolerance: Tolerance
+    track: Track
 
-    rows: Iterable[Pair] = counted(track(source.read(), f"reading {source.name}", None))
-    for step, reason_of in for_recipe(recipe):
-        rows = funnel.keep(step, rows, reason_of, _show)
-    rows = funnel.keep("duplicates", rows, FirstOnly(_prompt_key, "the same prompt as another row"), _show)
-    benchmark = BENCHMARKS[recipe.benchmark]
-    return sorted(rows, key=lambda pair: benchmark.case_id(pair.prompt, pair.target))
+    def run(self) -> Assembly:
+        """Do what is not done yet."""
+        pairs = Pool.open(self.work.whole("pairs", self._kept))
+        duplicates = self.work.whole("duplicates", lambda: self._duplicates(pairs))
+        pool_file = self.work.whole("pool", lambda: self._unique(pairs, duplicates))
+        pool = Pool.open(pool_file)
+        rephrased = self._rephrase(pool)
+        chosen, places = self._choose(rephrased)
+        near = self._find_neighbours(pool_file, len(pool), places)
+        selected = self.work.shards("selected")
+        return Assembly(self.plan.recipe, pairs, selected, duplicates, pool, rephrased, chosen, near)
+
+    def _kept(self) -> Iterator[Row]:
+        """The pairs that pass the filters, while the sources are read."""
+        select = stages.Select(self.plan.recipe, self.plan.sources, self.plan.licences)
+        damage = Damage(self.plan.sources, self.tolerance)
+        for path in self.work.sharded("selected", self.executor, select, self._raw_shards()):
+            rows = storage.read_jsonl(path)
+            source = next(rows)["source"]
+            for row in rows:
+                damage.count(source, row)
+                if "pair" in row:
+                    yield row["pair"]
+            damage.check(source)
+
+    def _raw_shards(self) -> Iterator[stages.RawShard]:
+        for place, source in enumerate(self.plan.sources):
+            rows = self.track(source.rows(), f"reading {source.name}", None)
+            for some in stages.in_shards(rows, self.plan.shard_size):
+                yield stages.RawShard(place, some)
+
+    def _duplicates(self, pairs: Pool) -> Iterator[Row]:
+        """The duplicates by place; they don't depend on the order of the rows within a source."""
+        benchmark, rule = self.plan.recipe.benchmark, self.plan.recipe.dedup
+        order = self.track(winning_order(pairs, benchmark), "removing duplicates", len(pairs))
+        for place, found in sorted(duplicates(pairs, rule, benchmark, order).items()):
+            yield {"place": place, "reason": found.kind, "of": found.of}
+
+    def _unique(self, pairs: Pool, duplicates: Path) -> Iterator[Row]:
+        """The pool: what is left, in the order of the case ids, so that it doesn't depend on that of the sources.
+
+        One question of two sources is one group.
+        """
+        benchmark = BENCHMARKS[self.plan.recipe.benchmark]
+        gone = {row["place"] for row in storage.read_jsonl(duplicates)}
+        groups = question_groups(pairs)
+        ids = ((benchmark.case_id(pair.prompt, pair.target), place) for place, pair in enumerate(pairs))
+        for _, place in sorted(each for each in ids if each[1] not in gone):
+            row = to_row(pairs[place])
+            own = row["provenance"]["group"]
+            yield {**row, "provenance": {**row["provenance"], "group": groups.get(own, own)}}
+
+    def _rephrase(self, pool: Pool) -> list[Path]:
+        size = self.plan.shard_size
+        shards = (stages.PoolShard(start, pool[start : start + size]) for start in range(0, len(pool), size))
+        rephrase = stages.Rephrase(self.plan.recipe, self.plan.seed)
+        return self._run("rephrased", rephrase, shards, "rephrasing", len(pool))
+
+    def _choose(self, rephrased: Sequence[Path]) -> tuple[set[str], list[int]]:
+        """The ids of the cases that the limit keeps, and their places in the pool."""
+        ids: dict[str, list[str]] = defaultdict(list)
+        for row in rows_of(rephrased):
+            if row["text"] is not None:
+                ids[row["split"]].append(row["case_id"])
+        chosen = choose(ids, self.plan.recipe.splits, self.plan.limit, self.plan.seed)
+        return chosen, [row["place"] for row in rows_of(rephrased) if row["case_id"] in chosen]
+
+    def _find_neighbours(self, pool_file: Path, usable: int, places: Sequence[int]) -> list[Path]:
+        rule, size = self.plan.recipe.locality, self.plan.shard_size
+        if rule.count >= usable:
+            raise ConfigError(_too_many_neighbours(rule.count, usable))
+        search = stages.FindNeighbours(self.executor.share(pool_file), rule)
+        shards = (places[start : start + size] for start in range(0, len(places), size))
+        return self._run("neighbours", search, shards, "finding neighbours", len(places))
+
+    def _run(
+        self, name: str, function: Callable[[Any], list[Row]], shards: Iterable[Any], title: str, total: int
+    ) -> list[Path]:
+        """The files of a step whose shards have a row for each of ``total`` rows; its advance is told row by row."""
+        files: list[Path] = []
+
+        def advance() -> Iterator[int]:
+            for path in self.work.sharded(name, self.executor, function, shards):
+                done = len(files) * self.plan.shard_size
+                files.append(path)
+                yield from range(done, min(done + self.plan.shard_size, total))
+
+        for _ in self.track(advance(), title, total):
+            pass
+        return files
 
 
-def rephrased_cases(
-    recipe: Recipe, benchmark: Benchmark[Any], pool: Sequence[Pair], seed: int, funnel: Funnel, track: Track
-) -> list[Case]:
-    """The pairs that have a rephrasing, each with its id and split."""
-    written = {pair.prompt: pair.rephrasing for pair in pool if pair.rephrasing is not None}
-    targets = {pair.prompt: pair.target for pair in pool}
-    engines = [ENGINES[name](Setting(seed=seed, written=written)) for name in recipe.engines]
-
-    def check(prompt: str, text: str) -> str | None:
-        return refusal(prompt, text, targets[prompt], recipe.bounds)
-
-    cases = []
-    for index, pair in enumerate(track(pool, "rephrasing", len(pool))):
-        rephrased = rephrase([pair.prompt], engines, check)[0]
-        if rephrased.text is None:
-            funnel.drop("rephrasing", "; ".join(rephrased.refusals), _show(pair))
-            continue
-        split = split_of(pair.provenance.group, seed, recipe.splits)
-        cases.append(Case(index, benchmark.case_id(pair.prompt, pair.target), split, rephrased))
-    return cases
+def _write(
+    assembly: Assembly, plan: Plan, out: Path, track: Track, command: str | None, others: Sequence[Path]
+) -> BuildReport:
+    counts = assembly.counts()
+    if not all(counts.values()):
+        raise ConfigError(_too_many_neighbours(plan.recipe.locality.count, len(assembly.pool)))
+    funnel = assembly.funnel()
+    splits = {split: track(assembly.records(split), f"writing {split}", counts[split]) for split in SPLITS}
+    benchmark = BENCHMARKS[plan.recipe.benchmark]
+    storage.write_dataset(out, benchmark, splits, plan.manifest(funnel, command), assembly.dropped())
+    return BuildReport(out, counts, funnel, tuple(_notes(plan.limit, sum(counts.values()), others)))
 
 
-def manifest(recipe: Recipe, source: Source, limit: int | None, seed: int, funnel: Funnel) -> dict[str, Any]:
-    """How a dataset was made, as JSON values without times or paths."""
-    command = f"clmeeval-build {recipe.benchmark} --source {source.name} --seed {seed}"
-    command += f" --neighbours {recipe.locality.count}" + ("" if limit is None else f" --limit {limit}")
-    return {
-        "recipe": recipe.as_dict(),
-        "source": {"name": source.name, "licence": source.licence, "summary": source.summary},
-        "seed": seed,
-        "limit": limit,
-        "command": command,
-        "limits": list(recipe.limits),
-        "funnel": funnel.as_dict(),
-        "tools": {name: version(name) for name in ("rapidfuzz", "tree-sitter", "tree-sitter-python")},
-    }
-
-
-def _choose(cases: Sequence[Case], recipe: Recipe, limit: int | None, seed: int, funnel: Funnel) -> list[Case]:
-    ids: dict[str, list[str]] = defaultdict(list)
-    for case in cases:
-        ids[case.split].append(case.case_id)
-    kept = choose(ids, recipe.splits, limit, seed)
-    for case in cases:
-        if case.case_id not in kept:
-            funnel.drop("limit", "beyond the limit", case.case_id)
-    return [case for case in cases if case.case_id in kept]
-
-
-def _records(
-    recipe: Recipe,
-    benchmark: Benchmark[Any],
-    pool: Sequence[Pair],
-    cases: Sequence[Case],
-    funnel: Funnel,
-    track: Track,
-) -> dict[str, list[Record]]:
-    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
-    if recipe.locality.count >= len(pool):
-        raise ConfigError(_too_many_neighbours(recipe, len(pool)))
-    found = neighbours(pool, [case.index for case in cases], recipe.locality)
-    for case, near in zip(cases, track(found, "finding neighbours", len(cases)), strict=True):
-        if len(near) < recipe.locality.count:
-            funnel.drop("neighbours", "too few neighbours", _show(pool[case.index]))
-        else:
-            splits[case.split].append(_record(benchmark, pool, case, near))
-    if not all(splits.values()):
-        raise ConfigError(_too_many_neighbours(recipe, len(pool)))
-    return splits
-
-
-def _too_many_neighbours(recipe: Recipe, usable: int) -> str:
+def _too_many_neighbours(count: int, usable: int) -> str:
     return (
-        f"--neighbours {recipe.locality.count} is more than the cases of some split have: "
-        f"the source has {usable} usable rows. Ask for fewer neighbours, or use another --source."
+        f"--neighbours {count} is more than the cases of some split have: the source has {usable} usable rows. "
+        "Ask for fewer neighbours, or use another --source."
     )
 
 
-def _record(benchmark: Benchmark[Any], pool: Sequence[Pair], case: Case, near: Sequence[Neighbour]) -> Record:
-    pair = pool[case.index]
-    neighborhood = tuple(
-        benchmark.neighbour(pool[index].prompt, pool[index].target, similarity) for index, similarity in near
-    )
-    fields = {
-        "case_id": case.case_id,
-        benchmark.prompt_field: pair.prompt,
-        benchmark.rephrased_field: case.rephrased.text,
-        benchmark.target_field: pair.target,
-        "neighborhood": neighborhood,
-        "provenance": pair.provenance,
-        "rephrasing": case.rephrased.rephrasing,
-    }
-    if benchmark.name == "csne":
-        fields["func_name"] = pair.func_name
-    record: Record = benchmark.record(**fields)
-    return record
-
-
-def _prompt_key(pair: Pair) -> Hashable:
-    """What makes two prompts the same: a function's normalised form, or an intent's words."""
-    key = syntax.normalised(pair.prompt) if pair.func_name else " ".join(pair.prompt.casefold().split())
-    return hashlib.sha256(key.encode("utf-8", "replace")).digest()
-
-
-def _show(pair: Pair) -> str:
-    return f"{pair.func_name}: {pair.target}" if pair.func_name else f"{pair.prompt} -> {pair.target}"
-
-
-def _notes(limit: int | None, total: int) -> tuple[str, ...]:
+def _notes(limit: int | None, total: int, others: Sequence[Path]) -> Iterator[str]:
     if limit is not None and total < limit:
-        return (f"{limit} cases were asked for; the source has {total} that pass all filters.",)
-    return ()
+        yield f"{limit} cases were asked for; the source has {total} that pass all filters."
+    if others:
+        yield f"unfinished work of other builds is in {others[0].parent}; delete what you won't take up again."

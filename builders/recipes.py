@@ -1,9 +1,11 @@
 """The benchmarks as values: every threshold that decides what is in a dataset."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from clmeeval_data.builders.dedup import Dedup
+from clmeeval_data.builders.filters.rules import DescriptionRules, FunctionRules, IntentRules, Rules, SnippetRules
 from clmeeval_data.errors import UnknownNameError
 from clmeeval_data.paraphrase.checks import Bounds
 
@@ -26,16 +28,27 @@ class Span:
 class Locality:
     """How neighbours are chosen: close in wording, different in meaning.
 
+    Two pairs mean the same when any of the margins says so. A neighbour means something else than its case, and than
+    the other neighbours.
+
     Args:
         count: Neighbours per case.
-        scorer: How close two prompts are, 0 to 100: a key of ``locality.SCORERS``.
+        scorer: How close two prompts are, 0 to 100: a key of ``closest.SCORERS``.
         closest_answer: Two answers with a larger similarity than this, 0 to 100 by rapidfuzz's plain ratio of the
-            texts, are taken for the same answer; at 100 only those that are equal when normalised.
+            texts without case and layout, are the same answer; at 100 only those that are equal.
+        closest_wording: Two texts (intents, or descriptions) say the same when one has all content words of the other
+            in the same order, and their similarity is larger than this, 0 to 100 by the plain ratio of their sequences
+            of content words without endings; at 100 none do.
+        tree_margin: Two codes (snippets, or functions) whose syntax trees differ by less than this are the same, in
+            percent: 100 minus the plain ratio of the leaves of their normalised trees, variables left out, in order; at
+            0 only those with equal normalised trees.
     """
 
     count: int
     scorer: Literal["words", "tokens"]
     closest_answer: float
+    closest_wording: float = 85.0
+    tree_margin: float = 25.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ class Recipe:
         locality: How neighbours are chosen.
         splits: The share of groups in each split; they add up to 1.
         limits: What the dataset is not good for, one sentence each, for its card.
+        rules: What is asked of pairs beyond size, syntax and leaks.
+        dedup: What counts as a duplicate, besides an equal prompt.
     """
 
     name: str
@@ -71,6 +86,8 @@ class Recipe:
     locality: Locality
     splits: Mapping[str, float]
     limits: tuple[str, ...]
+    rules: Rules = field(default_factory=Rules)
+    dedup: Dedup = field(default_factory=Dedup)
 
     def as_dict(self) -> dict[str, Any]:
         """All values as JSON values, for the manifest."""
@@ -114,7 +131,57 @@ CSNE_SAMPLE = Recipe(
         "The rephrased function differs in the names of its local variables alone.",
     ),
 )
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (CNLE_SAMPLE, CSNE_SAMPLE)}
+CNLE = Recipe(
+    name="cnle",
+    benchmark="cnle",
+    source="conala-curated",
+    engines=("human", "rules"),
+    prompt_length=Span(12, 500),
+    target_length=Span(4, 500),
+    text_words=Span(3, 80),
+    prose_share=0.0,
+    comment_similarity=100.0,
+    bounds=Bounds(code=False, most_similar=95.0, shortest=0.4, longest=2.5),
+    locality=Locality(count=3, scorer="words", closest_answer=100.0),
+    splits={"train": 0.7, "validation": 0.1, "test": 0.2},
+    limits=(
+        "Intents that were not annotated are titles of questions, and some say less than their snippets do.",
+        "Models of code have very likely seen these questions and answers in training.",
+    ),
+    rules=Rules(
+        compiler=True,
+        intents=IntentRules(ascii_share=0.9, whole=True, requests=True, content_words=1),
+        snippets=SnippetRules(
+            code=True, statements=True, complete=True, most_tokens=150, shared_words=1, shared_by_name=2
+        ),
+    ),
+    dedup=Dedup(wording=True, near_text=80.0),
+)
+CSNE = Recipe(
+    name="csne",
+    benchmark="csne",
+    source="codesearchnet",
+    engines=("syntax", "rename"),
+    prompt_length=Span(60, 1800),
+    target_length=Span(15, 200),
+    text_words=Span(4, 30),
+    prose_share=0.6,
+    comment_similarity=75.0,
+    bounds=Bounds(code=True, most_similar=100.0, shortest=0.5, longest=2.0),
+    locality=Locality(count=3, scorer="words", closest_answer=95.0, tree_margin=10.0),
+    splits={"train": 0.7, "validation": 0.1, "test": 0.2},
+    limits=(
+        "A description is the first sentence of a docstring, and says as much as its author thought fit.",
+        "Models of code have very likely seen these functions in training.",
+    ),
+    rules=Rules(
+        compiler=True,
+        descriptions=DescriptionRules(ascii_share=0.9, summary=True, shared_words=1),
+        functions=FunctionRules(silent=True, repeating_text=80.0, library=True, fewest_tokens=28, most_tokens=400),
+    ),
+    dedup=Dedup(near_text=85.0, near_code=80.0),
+)
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (CNLE_SAMPLE, CSNE_SAMPLE, CNLE, CSNE)}
 
 
 def recipe_named(name: str) -> Recipe:

@@ -4,6 +4,8 @@ The same records give the same bytes for one version of pyarrow; the manifest's 
 lines is the same for all versions.
 """
 
+import errno
+import glob
 import gzip
 import hashlib
 import json
@@ -11,9 +13,10 @@ import platform
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ from clmeeval_data.records import BENCHMARKS, SPLITS, Benchmark, Record
 from clmeeval_data.schema import SCHEMA_VERSION, arrow_schema, schema_differences
 
 MANIFEST = "manifest.json"
-_OURS = ("data", MANIFEST, "README.md")
+DROPPED = "dropped.jsonl.gz"
+_OURS = ("data", MANIFEST, "README.md", DROPPED)
+_ROWS_AT_ONCE = 10_000
 
 
 def parquet_path(folder: Path, split: str) -> Path:
@@ -34,12 +39,17 @@ def parquet_path(folder: Path, split: str) -> Path:
 
 
 def write_dataset(
-    folder: Path, benchmark: Benchmark[Any], splits: Mapping[str, Sequence[Record]], manifest: Mapping[str, Any]
+    folder: Path,
+    benchmark: Benchmark[Any],
+    splits: Mapping[str, Iterable[Record]],
+    manifest: Mapping[str, Any],
+    dropped: Iterable[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write a whole dataset: its three splits, its manifest and its card.
+    """Write a whole dataset: its three splits, its manifest, its card, and the rows that did not get into it.
 
     The folder appears, or replaces the dataset that was there, only once everything is written. Files in it that no
-    build wrote are kept.
+    build wrote are kept. What a writer that was killed left beside the folder is put in order first, so a folder has
+    one writer at a time. The records are drawn one at a time; only the card needs the rows of all splits at once.
 
     Args:
         folder: The dataset's folder.
@@ -47,26 +57,38 @@ def write_dataset(
         splits: The records of the train, validation and test split; none may be empty.
         manifest: How the dataset was made, as JSON values. ``command`` is the command that builds it again;
             ``limits`` is a list of sentences for the card. The counts, hashes and versions are added to it.
+        dropped: The rows that were left out, as JSON values with their reason; None writes no file of them.
 
     Raises:
         DatasetError: If a split is empty or unknown, a record does not fit the schema, the folder holds something else
             than a dataset, or it cannot be written.
     """
-    _check_splits(splits)
-    check_replaceable(folder)
-    rows = {split: [benchmark.to_row(record) for record in splits[split]] for split in SPLITS}
-    whole = _complete_manifest(benchmark, rows, manifest)
+    unknown = sorted(set(splits) - set(SPLITS))
+    if unknown:
+        raise DatasetError(f"unknown split {unknown[0]!r}. Known: {', '.join(SPLITS)}.")
     try:
+        _recover(folder.resolve())
+        check_replaceable(folder)
         with _folder_written_aside(folder.resolve()) as aside:
             (aside / "data").mkdir()
-            for split in SPLITS:
-                _write_parquet(parquet_path(aside, split), benchmark, rows[split])
+            written = {
+                split: _write_parquet(
+                    parquet_path(aside, split), benchmark, map(benchmark.to_row, splits.get(split, ()))
+                )
+                for split in SPLITS
+            }
+            _check_none_empty(written)
+            whole = _complete_manifest(benchmark, written, manifest)
             text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False)
             (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            if dropped is not None:
+                _write_lines(aside / DROPPED, dropped, packed=True)
+            rows = {split: read_parquet(parquet_path(aside, split), benchmark) for split in SPLITS}
             write_card(aside, benchmark, rows, whole)
     except OSError as error:
         raise DatasetError(
-            f"cannot write the dataset {folder}: {error.strerror or error}. Choose a folder that you may write to."
+            f"cannot write the dataset {folder}: {error.strerror or error}. Choose a folder that you may write to"
+            f"{_room(error)}."
         ) from error
 
 
@@ -195,24 +217,28 @@ def content_hash(rows: Iterable[Mapping[str, Any]]) -> str:
     """The sha256 of rows as canonical JSON lines: sorted keys, no spaces, ASCII, one line feed after each row."""
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps(row, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+        digest.update(_canonical(row))
     return digest.hexdigest()
+
+
+def _canonical(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines, gzipped where the name ends in ``.gz``; the file appears once it is complete.
 
+    The rows are drawn one at a time. The same rows give the same bytes.
+
     Raises:
         DatasetError: If it cannot be written.
     """
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    content = text.encode("utf-8", "backslashreplace")
     try:
         with written_aside(path) as aside:
-            aside.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+            _write_lines(aside, rows, packed=path.suffix == ".gz")
     except OSError as error:
         raise DatasetError(
-            f"cannot write {path}: {error.strerror or error}. Choose a file that you may write to."
+            f"cannot write {path}: {error.strerror or error}. Choose a file that you may write to{_room(error)}."
         ) from error
 
 
@@ -234,13 +260,26 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         raise SourceError(f"{path} cannot be read after line {number} ({error}). Get the file again.") from error
 
 
-def _check_splits(splits: Mapping[str, Sequence[Record]]) -> None:
-    unknown = sorted(set(splits) - set(SPLITS))
-    if unknown:
-        raise DatasetError(f"unknown split {unknown[0]!r}. Known: {', '.join(SPLITS)}.")
-    empty = [split for split in SPLITS if not splits.get(split)]
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]], packed: bool) -> None:
+    lines = ((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace") for row in rows)
+    with path.open("wb") as file:
+        if packed:
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as archive:
+                archive.writelines(lines)
+        else:
+            file.writelines(lines)
+
+
+def _room(error: OSError) -> str:
+    """What else to do where the disk, or the user's share of it, is full."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return " and that has room, or make room, and run the same command again" if is_full else ""
+
+
+def _check_none_empty(written: Mapping[str, Mapping[str, Any]]) -> None:
+    empty = [split for split in SPLITS if not written[split]["examples"]]
     if empty:
-        counts = ", ".join(f"{split} {len(splits.get(split, ()))}" for split in SPLITS)
+        counts = ", ".join(f"{split} {written[split]['examples']}" for split in SPLITS)
         raise DatasetError(
             f"the {' and '.join(empty)} split would be empty ({counts}). Every split needs at least one case: "
             "raise --limit, or add a source."
@@ -248,13 +287,13 @@ def _check_splits(splits: Mapping[str, Sequence[Record]]) -> None:
 
 
 def _complete_manifest(
-    benchmark: Benchmark[Any], rows: Mapping[str, Sequence[Mapping[str, Any]]], manifest: Mapping[str, Any]
+    benchmark: Benchmark[Any], splits: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
         **manifest,
         "benchmark": benchmark.name,
         "schema_version": SCHEMA_VERSION,
-        "splits": {split: {"examples": len(rows[split]), "sha256": content_hash(rows[split])} for split in SPLITS},
+        "splits": dict(splits),
         "versions": {
             "clmeeval-data": clmeeval_data.__version__,
             "datasets": version("datasets"),
@@ -264,25 +303,28 @@ def _complete_manifest(
     }
 
 
-def _write_parquet(path: Path, benchmark: Benchmark[Any], rows: list[dict[str, Any]]) -> None:
+def _write_parquet(path: Path, benchmark: Benchmark[Any], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Write the rows of a split, some at a time; what the manifest says about them: how many, and their hash."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        table = pa.Table.from_pylist(rows, schema=arrow_schema(benchmark))
-    except (pa.ArrowException, UnicodeEncodeError) as error:
-        raise DatasetError(
-            f"a record of {path.name} does not fit the schema of {benchmark.name} ({error}). "
-            "Expected text without lone surrogates, and similarities that are numbers: drop or repair the record."
-        ) from error
-    pq.write_table(
-        table.combine_chunks(),
-        path,
-        compression="zstd",
-        use_content_defined_chunking=True,
-        write_page_index=True,
-        row_group_size=10_000,
-    )
+    count, digest, waiting, schema = 0, hashlib.sha256(), iter(rows), arrow_schema(benchmark)
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", use_content_defined_chunking=True, write_page_index=True
+    ) as file:
+        while some := list(islice(waiting, _ROWS_AT_ONCE)):
+            try:
+                table = pa.Table.from_pylist(some, schema=schema)
+            except (pa.ArrowException, UnicodeEncodeError) as error:
+                raise DatasetError(
+                    f"a record of {path.name} does not fit the schema of {benchmark.name} ({error}). Expected text "
+                    "without lone surrogates, and similarities that are numbers: drop or repair the record."
+                ) from error
+            file.write_table(table.combine_chunks(), row_group_size=_ROWS_AT_ONCE)
+            for row in some:
+                digest.update(_canonical(row))
+            count += len(some)
+    return {"examples": count, "sha256": digest.hexdigest()}
 
 
 @contextmanager
@@ -310,10 +352,26 @@ def _swap(folder: Path, aside: Path, replaced: Path) -> None:
     except OSError:
         replaced.rename(folder)
         raise
+    _take_over(folder, replaced)
+
+
+def _take_over(folder: Path, replaced: Path) -> None:
+    """Move what no build wrote from a replaced dataset to the one in its place, and delete the rest."""
     for entry in replaced.iterdir():
         if entry.name not in _OURS:
             entry.rename(folder / entry.name)
     shutil.rmtree(replaced)
+
+
+def _recover(folder: Path) -> None:
+    """Finish what a killed writer of this folder left beside it, so that nothing is lost and nothing lies around."""
+    for replaced in sorted(folder.parent.glob(f".{glob.escape(folder.name)}.old-*")):
+        if folder.exists():
+            _take_over(folder, replaced)
+        else:
+            replaced.rename(folder)
+    for aside in folder.parent.glob(f".{glob.escape(folder.name)}.new-*"):
+        shutil.rmtree(aside)
 
 
 def _has_null(value: object) -> bool:

@@ -41,6 +41,8 @@ ENGINES: Registry[Callable[[Setting], Engine]] = Registry(
     {
         "human": "clmeeval_data.paraphrase.human:HumanEngine",
         "rename": "clmeeval_data.paraphrase.rename:RenameEngine",
+        "rules": "clmeeval_data.paraphrase.rules.engine:RulesEngine",
+        "syntax": "clmeeval_data.paraphrase.syntax_engine:SyntaxEngine",
     },
 )
 

@@ -58,9 +58,9 @@ class RenameEngine:
         if words & _INTROSPECTION or {name.rpartition(".")[2] for name in syntax.calls(code)} & _INTROSPECTION_CALLS:
             return None
         mentioned = set(re.findall(r"\w+", " ".join(syntax.comments(code))))
-        renamable = _local_names(code) - mentioned
+        renamable = local_names(code) - mentioned
         places = [place for place in syntax.variables(code) if place.name in renamable]
-        renamed = _replace(code, places, self._choose(code, places, words))
+        renamed = with_names(code, places, self._choose(code, places, words))
         if renamed == code or not syntax.parses(renamed) or not alpha_equivalent(code, renamed):
             return None
         return renamed
@@ -92,7 +92,7 @@ class RenameEngine:
             number += 1
 
 
-def _local_names(code: str) -> set[str]:
+def local_names(code: str) -> set[str]:
     """The names that are local variables wherever they occur; empty where the code doesn't compile."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the code itself, such as an invalid escape
@@ -119,7 +119,7 @@ def _is_fixed(symbol: symtable.Symbol) -> bool:
     return declared or symbol.is_parameter() or symbol.is_imported() or symbol.is_namespace()
 
 
-def _replace(code: str, places: Sequence[syntax.Variable], names: Mapping[str, str]) -> str:
+def with_names(code: str, places: Sequence[syntax.Variable], names: Mapping[str, str]) -> str:
     """The code with the names at these places replaced; all other bytes stay."""
     data = code.encode("utf-8", "replace")
     for place in reversed(places):

@@ -1,61 +1,79 @@
 """A small sample of intents with their snippets and rewordings, written by hand for this project."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
-from pathlib import Path
+from pathlib import PurePath
 
+import clmeeval_data
 from clmeeval_data import syntax
-from clmeeval_data.builders.sources import Pair
-from clmeeval_data.errors import SourceError
+from clmeeval_data.builders.sources import Pair, Reading, Row, SourceFile, read
+from clmeeval_data.builders.sources.corpus import FileSource
+from clmeeval_data.builders.sources.fields import unusable
+from clmeeval_data.builders.sources.location import LocalFile
 from clmeeval_data.records import Provenance
-from clmeeval_data.storage import read_jsonl
 
-_FIELDS = ("topic", "intent", "rewritten_intent", "snippet")
+_ADDRESS = "clmeeval_data/samples/cnle.jsonl"
 
 
-class SampleSource:
-    """The sample that comes with this package; works without a network.
+class SampleSource(FileSource):
+    """The sample that comes with this package, or another file of the same form; works without a network.
 
-    Args:
-        path: Another file of the same form: JSON lines with topic, intent, rewritten_intent and snippet.
+    Rows whose snippets are equal when normalised form a group.
     """
 
     name = "sample"
-    benchmark = "cnle"
+    benchmarks = ("cnle",)
     licence = "Apache-2.0"
+    file_licence = licence
     summary = "intents with snippets and rewordings, written by hand; comes with the package"
+    default = ""
+    wanted = re.compile(r"\.jsonl(\.gz)?$")
+    fields = ("topic", "intent", "rewritten_intent", "snippet")
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-
-    def read(self) -> Iterator[Pair]:
-        """The pairs in the order of the file. Rows whose snippets are equal when normalised form a group.
+    def rows(self) -> Iterator[Row]:
+        """The rows in the order of the file.
 
         Raises:
-            SourceError: If the file is missing or damaged, or a line lacks a field.
+            SourceError: If another file is read, and is missing, damaged as a whole or empty.
         """
-        if self._path is not None:
-            yield from self._read(self._path)
-        else:
-            with as_file(files("clmeeval_data") / "samples" / "cnle.jsonl") as path:
-                yield from self._read(path)
+        if self._location is not None:
+            yield from super().rows()
+            return
+        with _packaged() as file:
+            yield from self.rows_of(file)
 
-    def _read(self, path: Path) -> Iterator[Pair]:
-        for number, row in enumerate(read_jsonl(path), start=1):
-            _check(row, f"row {number} of {path.name}")
-            form = hashlib.sha256(syntax.normalised(row["snippet"]).encode("utf-8", "replace")).hexdigest()
-            provenance = Provenance(
-                source=self.name,
-                origin=f"clmeeval_data/samples/{path.name}#{row['topic']}",
-                group=f"{self.name}-{form[:12]}",
-                licence=self.licence,
-            )
-            yield Pair(row["intent"], row["snippet"], "", row["rewritten_intent"], provenance)
+    def files(self) -> tuple[SourceFile, ...]:
+        """The file, by its place in the package."""
+        if self._location is not None:
+            return super().files()
+        with _packaged() as file:
+            return (self._described(file),)
+
+    def pairs(self, row: Row) -> Iterator[Reading]:
+        """The pair of a row, whose rephrasing is the reworded intent."""
+        flaw = unusable(row, self.fields)
+        if flaw is not None:
+            yield flaw
+            return
+        form = hashlib.sha256(syntax.normalised(row["snippet"]).encode("utf-8", "replace")).hexdigest()
+        place = _ADDRESS if self._location is None else PurePath(self._location.place).name
+        provenance = Provenance(
+            source=self.name,
+            origin=f"{place}#{row['topic']}",
+            group=f"{self.name}-{form[:12]}",
+            licence=self.licence,
+        )
+        yield Pair(row["intent"], row["snippet"], "", row["rewritten_intent"], provenance)
+
+    def read(self) -> Iterator[Pair]:
+        """The pairs of all rows."""
+        yield from (each for each in read(self) if isinstance(each, Pair))
 
 
-def _check(row: Mapping[str, object], where: str) -> None:
-    for field in _FIELDS:
-        if not isinstance(row.get(field), str):
-            found = f"{row[field]!r}" if field in row else "missing"
-            raise SourceError(f"{where}: field {field!r} is {found}, expected text. Repair or remove the row.")
+@contextmanager
+def _packaged() -> Iterator[LocalFile]:
+    with as_file(files("clmeeval_data") / "samples" / "cnle.jsonl") as path:
+        yield LocalFile(path, _ADDRESS, clmeeval_data.__version__)

@@ -73,7 +73,7 @@ def test_sources_are_listed(run):
     ("arguments", "message"),
     [
         (["cnle", "--source", "sampel"], "unknown source 'sampel'. Did you mean 'sample'?"),
-        (["csne", "--source", "sample"], "source 'sample' makes cnle cases, not csne. Sources for csne: stdlib."),
+        (["csne", "--source", "sample"], "source 'sample' makes cnle cases, not csne. Sources for csne: stdlib, "),
         (["cnle", "--limit", "0"], "--limit 0 is too small for three splits. Expected at least 10"),
         (["cnle", "--limit", "-3"], "--limit -3 is too small"),
         (["csne", "--limit", "9"], "--limit 9 is too small"),

@@ -1,15 +1,25 @@
 """Filters: each is tested by the reason that it gives."""
 
+import inspect
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from clmeeval_data.builders import filters
+from clmeeval_data.builders.filters.rules import DescriptionRules, FunctionRules, IntentRules, Rules, SnippetRules
 from clmeeval_data.builders.recipes import CNLE_SAMPLE, CSNE_SAMPLE, RECIPES, Span
 from clmeeval_data.builders.sources import Pair
 from clmeeval_data.records import Provenance
 
 PLACE = Provenance("s", "o", "g", "MIT")
+STRICT = Rules(
+    compiler=True,
+    intents=IntentRules(ascii_share=0.9, whole=True, requests=True, content_words=1),
+    snippets=SnippetRules(True, True, True, fewest_tokens=1, most_tokens=150, shared_words=1, shared_by_name=2),
+    descriptions=DescriptionRules(ascii_share=0.9, summary=True, shared_words=1),
+    functions=FunctionRules(silent=True, repeating_text=80.0, library=True, fewest_tokens=10, most_tokens=400),
+)
 CODE = "def area(width, height):\n    result = width * height\n    return result"
 
 
@@ -161,18 +171,107 @@ def test_unparsable(pair, benchmark, reason):
     assert filters.unparsable(pair, benchmark) == reason
 
 
+@pytest.mark.parametrize(
+    ("pair", "benchmark", "reason"),
+    [
+        (intent(snippet="a.sort()"), "cnle", None),
+        (intent(snippet="return a"), "cnle", None),
+        (intent(snippet="re.compile('\\d+')"), "cnle", None),
+        (intent(snippet="sorted(a, key=lambda (k, v): v)"), "cnle", "Python does not parse it"),
+        (intent(snippet="x = 1 +\n    2"), "cnle", "Python does not parse it"),
+        (intent(snippet="(" * 5000), "cnle", "Python does not parse it"),
+        (function(), "csne", None),
+        (function(code="def f(self, (a, b)):\n    return a"), "csne", "Python does not parse it"),
+    ],
+)
+def test_uncompilable(pair, benchmark, reason):
+    assert filters.uncompilable(pair, benchmark) == reason
+
+
+@pytest.mark.parametrize(
+    ("fewest", "most", "reason"),
+    [(0, 0, None), (5, 0, None), (6, 0, "too few tokens"), (1, 5, None), (1, 4, "too many tokens")],
+)
+def test_tokens(fewest, most, reason):
+    assert filters.tokens(intent(snippet="a.sort()"), "cnle", fewest, most) == reason
+    assert filters.tokens(function(code="a.sort()  # in place"), "csne", fewest, most) == reason
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_filters_of_a_recipe_keep_a_good_pair(name):
+@pytest.mark.parametrize("rules", [Rules(), STRICT])
+def test_the_filters_of_a_recipe_keep_a_good_pair(name, rules):
     recipe = RECIPES[name]
     good = intent() if recipe.benchmark == "cnle" else function(code=CODE + "\n" + "    # more of it\n" * 5)
-    assert [reason_of(good) for _, reason_of in filters.for_recipe(recipe)] == [None] * len(filters.for_recipe(recipe))
+    steps = filters.for_recipe(recipe, rules)
+    assert [(step, reason_of(good)) for step, reason_of in steps] == [(step, None) for step, _ in steps]
 
 
-def test_every_filter_stands_in_a_recipe():
-    used = {
-        reason_of.func if isinstance(reason_of, partial) else reason_of
-        for recipe in (CNLE_SAMPLE, CSNE_SAMPLE)
-        for _, reason_of in filters.for_recipe(recipe)
+def names_of(recipe, rules):
+    found = (reason_of for _, reason_of in filters.for_recipe(recipe, rules))
+    return [(each.func if isinstance(each, partial) else each).__name__ for each in found]
+
+
+def test_every_filter_stands_in_a_recipe_that_asks_for_it():
+    used = {name for recipe in RECIPES.values() for name in names_of(recipe, STRICT)}
+    assert used == {
+        name for name, value in vars(filters).items() if inspect.isfunction(value) and "pair" in signature_of(value)
     }
-    expected = {"length", "words", "leak", "boilerplate", "broken_off", "prose", "repeating_comment", "unparsable"}
-    assert {filter_.__name__ for filter_ in used} == expected
+
+
+def signature_of(function):
+    return inspect.signature(function).parameters
+
+
+ODD = [
+    "a",
+    "_a ",
+    "'",
+    '"',
+    "(",
+    "]",
+    "`",
+    "'''",
+    "# ",
+    ".",
+    "--a",
+    "\n",
+    "that not ",
+    "a=[",
+    "\\",
+    "é",
+    "\0",
+    "\ud800",
+    "0",
+]
+
+
+@pytest.mark.parametrize("unit", ODD)
+def test_odd_texts_are_judged_too(unit):
+    odd = unit * (3000 // len(unit))
+    anything = Span(0, 10**9)
+    for recipe in RECIPES.values():
+        bounds = {"prompt_length": anything, "target_length": anything, "text_words": anything}
+        for pair in (intent(prompt=odd), intent(snippet=odd), function(description=f"x {odd} y."), function(code=odd)):
+            for _, reason_of in filters.for_recipe(replace(recipe, **bounds), STRICT):
+                assert reason_of(pair) != ""
+
+
+def test_rules_that_are_off_add_no_filter():
+    assert names_of(CNLE_SAMPLE, None) == names_of(CNLE_SAMPLE, Rules()) == ["length", "words", "leak", "unparsable"]
+    assert names_of(CSNE_SAMPLE, Rules()) == [
+        "length",
+        "words",
+        "leak",
+        "boilerplate",
+        "broken_off",
+        "prose",
+        "repeating_comment",
+        "unparsable",
+    ]
+
+
+def test_rules_of_the_other_benchmark_are_not_looked_at():
+    others = Rules(descriptions=STRICT.descriptions, functions=STRICT.functions)
+    assert names_of(CNLE_SAMPLE, others) == names_of(CNLE_SAMPLE, None)
+    others = Rules(intents=STRICT.intents, snippets=STRICT.snippets)
+    assert names_of(CSNE_SAMPLE, others) == names_of(CSNE_SAMPLE, None)

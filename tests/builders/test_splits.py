@@ -79,7 +79,7 @@ def test_recipes_are_named():
 def test_recipes_hold_what_they_need(name):
     import json
 
-    from clmeeval_data.builders.locality import SCORERS
+    from clmeeval_data.builders.closest import SCORERS
     from clmeeval_data.builders.sources import open_source
     from clmeeval_data.paraphrase.engine import ENGINES
 

@@ -2,15 +2,21 @@ import gzip
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from clmeeval_data import storage
 from clmeeval_data.errors import DatasetError, SourceError
 from clmeeval_data.records import CNLE, CSNE, SPLITS
+from clmeeval_data.schema import arrow_schema
 from clmeeval_data.storage import (
     benchmark_of,
     content_hash,
@@ -21,6 +27,7 @@ from clmeeval_data.storage import (
     write_dataset,
     write_jsonl,
 )
+from clmeeval_data.validate import check_dataset
 
 
 def contents(folder):
@@ -72,6 +79,37 @@ def test_parquet_is_written_for_diffs_and_paging(cnle_folder):
         column = file.metadata.row_group(0).column(0)
     assert column.compression == "ZSTD"
     assert column.has_offset_index
+
+
+def test_many_rows_are_drawn_one_at_a_time_and_written_as_if_at_once(tmp_path, cnle_records):
+    numbers = range(20_500)
+    many = (replace(cnle_records[0], case_id=f"cnle-{number}") for number in numbers)
+    write_dataset(tmp_path / "d", CNLE, {"train": many, "validation": cnle_records[1:2], "test": cnle_records[2:3]}, {})
+    rows = [CNLE.to_row(replace(cnle_records[0], case_id=f"cnle-{number}")) for number in numbers]
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=arrow_schema(CNLE)).combine_chunks(),
+        tmp_path / "at_once.parquet",
+        compression="zstd",
+        use_content_defined_chunking=True,
+        write_page_index=True,
+        row_group_size=10_000,
+    )
+    assert parquet_path(tmp_path / "d", "train").read_bytes() == (tmp_path / "at_once.parquet").read_bytes()
+    found = read_manifest(tmp_path / "d")["splits"]["train"]
+    assert found == {"examples": 20_500, "sha256": content_hash(rows)}
+    assert len(read_split(tmp_path / "d", "train")) == 20_500
+
+
+def test_what_was_left_out_is_kept_beside_the_data_and_replaced_with_it(cnle_folder, cnle_splits):
+    rows = [{"reason": "too short", "target": "\ud83d"}, {"reason": "too long"}]
+    for _ in range(2):
+        write_dataset(cnle_folder, CNLE, cnle_splits, {}, iter(rows))
+        assert list(read_jsonl(cnle_folder / "dropped.jsonl.gz")) == rows
+    assert check_dataset(cnle_folder) == []
+    loaded = datasets.load_dataset(str(cnle_folder), cache_dir=str(cnle_folder.parent / "cache"))
+    assert {split: len(loaded[split]) for split in loaded} == {"train": 3, "validation": 3, "test": 3}
+    write_dataset(cnle_folder, CNLE, cnle_splits, {})
+    assert not (cnle_folder / "dropped.jsonl.gz").exists()
 
 
 def test_manifest_keeps_what_was_given_and_adds_counts_hashes_and_versions(cnle_folder, cnle_splits):
@@ -187,6 +225,58 @@ def test_a_failing_swap_puts_the_old_dataset_back(cnle_folder, cnle_splits, monk
         write_dataset(cnle_folder, CNLE, cnle_splits, {"command": "new"})
     assert contents(cnle_folder) == before
     assert [path.name for path in cnle_folder.parent.iterdir()] == ["cnle"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from clmeeval_data import storage
+from clmeeval_data.records import CNLE, SPLITS
+
+folder, step, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+splits = {split: storage.read_split(folder, split) for split in SPLITS}
+called = [0]
+
+def dying(original):
+    def call(*arguments):
+        called[0] += 1
+        if called[0] > count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+    return call
+
+if step == "rename":
+    Path.rename = dying(Path.rename)
+else:
+    setattr(storage, step, dying(getattr(storage, step)))
+storage.write_dataset(folder, CNLE, splits, {"command": "new"})
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "count"), [("_write_parquet", 1), ("write_card", 0), ("rename", 0), ("rename", 1), ("rename", 2)]
+)
+def test_a_writer_killed_anywhere_is_made_good_by_the_next_one(cnle_folder, cnle_splits, tmp_path, step, count):
+    """The last three: before the old dataset moves away, before the new one takes its place, and before mine moves."""
+    (cnle_folder / "notes.txt").write_text("mine")
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, cnle_folder, step, str(count)],
+        env={**os.environ, "PYTHONPATH": str(Path(storage.__file__).parents[1])},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(cnle_folder.parent.iterdir())) > 1 or not cnle_folder.exists(), "it died too late"
+    write_dataset(cnle_folder, CNLE, cnle_splits, {"command": "newest"})
+    assert read_manifest(cnle_folder)["command"] == "newest"
+    assert (cnle_folder / "notes.txt").read_text() == "mine"
+    assert [path.name for path in cnle_folder.parent.iterdir()] == ["cnle"]
+
+
+def test_other_folders_with_a_similar_name_are_not_touched(tmp_path, cnle_folder, cnle_splits):
+    for name in (".cnle2.new-1", ".cnle.newer", "cnle.old-1"):
+        (cnle_folder.parent / name).mkdir()
+    write_dataset(cnle_folder, CNLE, cnle_splits, {})
+    assert {path.name for path in cnle_folder.parent.iterdir()} == {"cnle", ".cnle2.new-1", ".cnle.newer", "cnle.old-1"}
 
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path, cnle_splits, monkeypatch):

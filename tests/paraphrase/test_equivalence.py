@@ -79,3 +79,31 @@ def test_the_order_of_a_set_does_not_decide(hash_seed):
         check=True,
     )
     assert done.stdout == "True False\n"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("def f(a): return a", "def f(b): return b"),
+        ("def f(a: int, *, b='a') -> str: return a, b", "def f(x: int, *, y='a') -> str: return x, y"),
+        ("def f(a):\n    return lambda: [a for b in a]", "def f(x):\n    return lambda: [x for y in x]"),
+    ],
+)
+def test_parameters_may_be_renamed_where_that_is_said(one, other):
+    assert alpha_equivalent(one, other, parameters=True)
+    assert not alpha_equivalent(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("def f(a, b): return a - b", "def f(b, a): return a - b"),
+        ("def f(a: a): return a", "def f(b: b): return b"),
+        ("def f(a: int, b='a'): return a", "def f(x: int, b='x'): return x"),
+        ("def f(a): return g(a=a)", "def f(b): return g(b=b)"),
+        ("def f(a): return f'{a=}'", "def f(b): return f'{b=}'"),
+        ("def f(a, b): return a", "def f(a, *b): return a"),
+    ],
+)
+def test_renamed_parameters_have_to_fit(one, other):
+    assert not alpha_equivalent(one, other, parameters=True)

@@ -1,0 +1,1 @@
+"""Rewritings of a Python function that keep its meaning, one kind a file; the engine that combines them is above."""
