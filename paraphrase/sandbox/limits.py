@@ -5,8 +5,9 @@ the limits say. Prevented by Python's audit hooks, as long as the code goes thro
 moving or removing files outside one folder, sockets, starting processes, signals to other processes, ``ctypes``, and
 the databases that write files from C.
 
-Not prevented: reading files; extension modules that call the operating system by themselves; code that sets out to
-break the interpreter. So this keeps accidents harmless. It is no jail for an attacker: that takes a container.
+Not prevented: reading files and the environment; named pipes; extension modules that call the operating system by
+themselves; code that sets out to break the interpreter. So this keeps accidents harmless. It is no jail for an
+attacker: that takes a container.
 """
 
 import os

@@ -279,7 +279,7 @@ def test_rewritten_functions_of_the_standard_library_do_the_same(runner):
 def test_a_thousand_functions_do_the_same(runner):
     functions = [found for module in sorted(pure_modules()) for found in functions_of(module)]
     if DATA.is_dir():
-        functions += [("", code) for code in corpus(4)]
+        functions += [("", code) for code in corpus(20)]
     returned, differences = check(runner, functions)
     assert not differences, "\n".join(differences)
     assert returned >= 1000
@@ -293,13 +293,13 @@ def test_real_functions_do_the_same_things_in_the_same_order(runner):
         pytest.skip("the raw data is not here")
     engine = SyntaxEngine(Setting(seed=2))
     runnable = 0
-    for code in corpus(11):
+    for code in corpus(21):
         rewritten = engine.rewritten(code)
         if rewritten is not None:
-            found = runner.compare(code, rewritten.text, range(24), probes=True)
+            found = runner.compare(code, rewritten.text, range(20), probes=True)
             assert found.difference == "", f"{rewritten.kinds}\n{code}\n{rewritten.text}"
             runnable += found.is_runnable
-    assert runnable >= 1000
+    assert runnable >= 700
 
 
 def pure_modules():
