@@ -71,7 +71,7 @@ def test_recipes_are_named():
     from clmeeval_data.builders.recipes import recipe_named
 
     assert recipe_named("cnle-sample") is RECIPES["cnle-sample"]
-    with pytest.raises(UnknownNameError, match=r"unknown recipe 'nope'. Known: cnle-sample, csne-sample"):
+    with pytest.raises(UnknownNameError, match=r"unknown recipe 'nope'. Known: cnle, cnle-sample, csne, csne-sample"):
         recipe_named("nope")
 
 
@@ -86,7 +86,7 @@ def test_recipes_hold_what_they_need(name):
     recipe = RECIPES[name]
     assert json.loads(json.dumps(recipe.as_dict()))["name"] == name == recipe.name
     assert sum(recipe.splits.values()) == pytest.approx(1)
-    assert recipe.splits["test"] >= 0.4
+    assert recipe.splits["test"] >= 0.2
     assert set(recipe.engines) <= set(ENGINES)
     assert recipe.locality.scorer in SCORERS
     assert open_source(recipe.source, recipe.benchmark).name == recipe.source
