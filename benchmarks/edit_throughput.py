@@ -137,7 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for dataset in options.dataset or DATASETS:
             recipe = RECIPES[f"{dataset}-sample"]
-            build(recipe, SOURCES[recipe.source](), Path(folder) / dataset, limit=200)
+            build(recipe, [SOURCES[recipe.sources[0]]()], Path(folder) / dataset, limit=200)
             tests = read_tests(str(Path(folder) / dataset), "test", None)
             cases = sorted(tests.cases, key=lambda case: case.case_id)[: options.batch]  # ids are hashes: by chance
             tests = replace(tests, cases=tuple(cases))

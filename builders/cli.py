@@ -1,20 +1,25 @@
-"""The command ``clmeeval-build``: build the two datasets, check a built one, and list the sources."""
+"""The command ``clmeeval-build``: build the two datasets, check a built one, and show what it was made from."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
-from clmeeval_data.builders.pipeline import BuildReport, Track, build
-from clmeeval_data.builders.recipes import Recipe, recipe_named
+from clmeeval_data.builders import options
+from clmeeval_data.builders.damage import Tolerance
+from clmeeval_data.builders.execution import open_executor
+from clmeeval_data.builders.licences import licences_named
+from clmeeval_data.builders.overrides import named_values
+from clmeeval_data.builders.pipeline import BuildReport, Track, build, check_out
+from clmeeval_data.builders.recipes import RECIPES, recipe_named
 from clmeeval_data.builders.sources import SOURCES, open_source
-from clmeeval_data.errors import ConfigError, DatasetError
+from clmeeval_data.errors import DatasetError
 from clmeeval_data.shell import run_app
 
 app = typer.Typer(help="Build CNLE and CSNE.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -26,6 +31,10 @@ Examples:
   clmeeval-build cnle
 
   clmeeval-build cnle --source sample --out clmeeval/cnle --limit 60 --seed 1
+
+  clmeeval-build cnle --source conala-curated --source stackoverflow=pairs.jsonl.gz --jobs 8
+
+  clmeeval-build cnle --source jsonl=mine.jsonl --column prompt=question --column target=code --licence MIT
 """
 CSNE_HELP = """Build CSNE: code -> description.
 
@@ -34,6 +43,10 @@ Examples:
   clmeeval-build csne
 
   clmeeval-build csne --source stdlib --out clmeeval/csne --limit 200
+
+  clmeeval-build csne --source codesearchnet=code-search-net/code_search_net --licences permissive --jobs 8
+
+  clmeeval-build csne --source codesearchnet=folder --executor ray --address auto
 """
 VALIDATE_HELP = """Check a built dataset and print its problems, one per line, and how many there are.
 
@@ -43,40 +56,81 @@ Example:
 
   clmeeval-build validate clmeeval/cnle
 """
+REPORT_HELP = """Show what became of the rows from which a dataset was built, as a table and as a picture.
 
-SourceOption = Annotated[str | None, typer.Option(help="One of 'clmeeval-build sources'; by default the recipe's.")]
-OutOption = Annotated[Path, typer.Option(help="The dataset's folder; a dataset that is there is replaced.")]
-LimitOption = Annotated[int | None, typer.Option(help="How many cases to keep over all splits; by default all.")]
-SeedOption = Annotated[int, typer.Option(help="Of the splits, the choice under --limit, and the rewordings.")]
-NeighboursOption = Annotated[int | None, typer.Option(help="Locality neighbours per case; by default the recipe's 3.")]
+The rows that were left out are in DIR/dropped.jsonl.gz, each with its reason.
+
+Examples:
+
+  clmeeval-build report clmeeval/cnle
+
+  clmeeval-build report clmeeval/cnle --picture funnel.png
+"""
+RECIPES_HELP = """List the recipes, or the values of one, as --set takes them.
+
+Examples:
+
+  clmeeval-build recipes
+
+  clmeeval-build recipes cnle
+"""
+
+FolderArgument = Annotated[Path, typer.Argument(help="The dataset's folder.", metavar="DIR")]
 
 
-@app.command(help=CNLE_HELP)
-def cnle(
-    source: SourceOption = None,
-    out: OutOption = Path("clmeeval/cnle"),
-    limit: LimitOption = None,
-    seed: SeedOption = 0,
-    neighbours: NeighboursOption = None,
-) -> None:
-    """Build CNLE: intent -> code."""
-    _build(recipe_named("cnle-sample"), source, out, limit, seed, neighbours)
+def _builder(benchmark: str) -> Callable[..., None]:
+    """The command that builds one benchmark."""
+
+    def command(
+        source: options.Source = None,
+        recipe: options.RecipeName = None,
+        setting: options.Setting = None,
+        out: options.Out = Path("clmeeval") / benchmark,
+        limit: options.Limit = None,
+        seed: options.Seed = 0,
+        neighbours: options.Neighbours = None,
+        licences: options.LicenceSet = "all",
+        licence: options.Licence = None,
+        column: options.Column = None,
+        repository_licences: options.RepositoryLicences = None,
+        max_unreadable: options.MaxUnreadable = 0.01,
+        cache: options.Cache = None,
+        offline: options.Offline = False,
+        jobs: options.Jobs = 1,
+        executor: options.ExecutorName = None,
+        address: options.Address = None,
+        work: options.Work = None,
+        keep_work: options.KeepWork = False,
+    ) -> None:
+        check_out(out)
+        rules = options.recipe(benchmark, recipe, source, setting, neighbours)
+        how = options.source_options(rules, column, licence, repository_licences, cache, offline)
+        opened = [open_source(spec, benchmark, how) for spec in source or rules.sources]
+        with _progress() as track:
+            report = build(
+                rules,
+                opened,
+                out,
+                limit,
+                seed,
+                track,
+                licences=licences_named(licences),
+                executor=open_executor(executor, jobs, address),
+                work=work,
+                keep_work=keep_work,
+                tolerance=Tolerance(max_unreadable),
+            )
+        _print(report)
+
+    return command
 
 
-@app.command(help=CSNE_HELP)
-def csne(
-    source: SourceOption = None,
-    out: OutOption = Path("clmeeval/csne"),
-    limit: LimitOption = None,
-    seed: SeedOption = 0,
-    neighbours: NeighboursOption = None,
-) -> None:
-    """Build CSNE: code -> description."""
-    _build(recipe_named("csne-sample"), source, out, limit, seed, neighbours)
+app.command("cnle", help=CNLE_HELP)(_builder("cnle"))
+app.command("csne", help=CSNE_HELP)(_builder("csne"))
 
 
 @app.command(help=VALIDATE_HELP)
-def validate(folder: Annotated[Path, typer.Argument(help="The dataset's folder.", metavar="DIR")]) -> None:
+def validate(folder: FolderArgument) -> None:
     """Check a built dataset."""
     from clmeeval_data.validate import check_dataset
 
@@ -90,30 +144,48 @@ def validate(folder: Annotated[Path, typer.Argument(help="The dataset's folder."
         raise typer.Exit(1)
 
 
+@app.command(help=REPORT_HELP)
+def report(
+    folder: FolderArgument,
+    picture: Annotated[
+        Path | None, typer.Option(help="Where to draw it: .svg, .png or .pdf; by default DIR/funnel.svg.")
+    ] = None,
+) -> None:
+    """Show what became of the rows."""
+    from clmeeval_data.builders import report as funnel
+
+    found = funnel.report(folder)
+    path = picture or folder / "funnel.svg"
+    funnel.draw(found, path)
+    Console().print(found.table())
+    typer.echo(f"picture: {path}")
+
+
 @app.command()
 def sources() -> None:
-    """List the sources: for which benchmark, under which licence, and what they are."""
-    table = Table("source", "for", "licence", "what it is")
+    """List the sources: for which benchmark, under which licence, where they are read from, and what they are."""
+    table = Table("source", "for", "licence", Column("from", overflow="fold"), "what it is")
     for name in SOURCES:
-        source = SOURCES[name]()
-        table.add_row(name, source.benchmark, source.licence, source.summary)
+        source = SOURCES[name]
+        place = {"": "this machine", None: "you say where"}.get(source.default, source.default)
+        table.add_row(name, ", ".join(source.benchmarks), source.licence, place, source.summary)
     Console().print(table)
+
+
+@app.command(help=RECIPES_HELP)
+def recipes(name: Annotated[str | None, typer.Argument(help="One of them.", metavar="[NAME]")] = None) -> None:
+    """List the recipes, or the values of one."""
+    if name is None:
+        for known in RECIPES.values():
+            typer.echo(f"{known.name}: {known.benchmark} from {', '.join(known.sources)}")
+        return
+    for setting, value in named_values(recipe_named(name)):
+        typer.echo(f"{setting}={json.dumps(value)}")
 
 
 def main() -> None:
     """Run the command line."""
     run_app(app)
-
-
-def _build(recipe: Recipe, source: str | None, out: Path, limit: int | None, seed: int, count: int | None) -> None:
-    if count is not None:
-        if count < 1:
-            raise ConfigError(f"--neighbours {count} is too small. Expected at least 1, or no --neighbours for 3.")
-        recipe = replace(recipe, locality=replace(recipe.locality, count=count))
-    opened = open_source(source or recipe.source, recipe.benchmark)
-    with _progress() as track:
-        report = build(recipe, opened, out, limit, seed, track)
-    _print(report)
 
 
 @contextmanager
@@ -128,17 +200,17 @@ def _progress() -> Iterator[Track]:
         yield track
 
 
-def _print(report: BuildReport) -> None:
+def _print(built: BuildReport) -> None:
     console = Console(stderr=True)
-    table = Table("step", "reason", "rows", title=f"{report.funnel.read} rows read")
-    for drop in report.funnel.ordered():
+    table = Table("step", "reason", "rows", title=f"{built.funnel.read} rows read")
+    for drop in built.funnel.ordered():
         table.add_row(drop.step, drop.reason, str(drop.count))
-    table.add_row("kept", "", str(report.funnel.kept))
+    table.add_row("kept", "", str(built.funnel.kept))
     console.print(table)
-    for note in report.notes:
+    for note in built.notes:
         console.print(f"note: {note}")
-    counts = ", ".join(f"{split} {count}" for split, count in report.counts.items())
-    typer.echo(f"{report.out}: {sum(report.counts.values())} cases ({counts})")
+    counts = ", ".join(f"{split} {count}" for split, count in built.counts.items())
+    typer.echo(f"{built.out}: {sum(built.counts.values())} cases ({counts})")
 
 
 if __name__ == "__main__":

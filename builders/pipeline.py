@@ -49,7 +49,7 @@ class BuildReport:
 
 def build(
     recipe: Recipe,
-    sources: Source | Sequence[Source],
+    sources: Sequence[Source],
     out: Path,
     limit: int | None = None,
     seed: int = 0,
@@ -61,7 +61,6 @@ def build(
     keep_work: bool = False,
     tolerance: Tolerance = ONE_PERCENT,
     shard_size: int = SHARD_SIZE,
-    command: str | None = None,
 ) -> BuildReport:
     """Build a dataset. The same sources, recipe, limit, seed and licences give the same bytes, wherever it is built.
 
@@ -81,7 +80,6 @@ def build(
         keep_work: Keep the finished shards once the dataset is complete.
         tolerance: How many unreadable rows to count and pass over before giving up on a source.
         shard_size: Rows per shard.
-        command: The command that builds the dataset again, for the manifest; by default one that is put together.
 
     Raises:
         ConfigError: If the limit is too small, or the sources have too few usable rows.
@@ -92,13 +90,12 @@ def build(
     if limit is not None:
         check_limit(limit)
     check_out(out)
-    opened = tuple(sources) if isinstance(sources, Sequence) else (sources,)
-    plan = Plan(recipe, opened, limit, seed, licences, shard_size)
+    plan = Plan(recipe, tuple(sources), limit, seed, licences, shard_size)
     shards = Work(work or work_folder(out), plan.identity())
     with closing(executor or open_executor()) as running, shards.held():
         try:
             assembly = _Build(plan, shards, running, tolerance, track).run()
-            report = _write(assembly, plan, out, track, command, shards.others())
+            report = _write(assembly, plan, out, track, shards.others())
         except ConfigError:
             shards.remove()  # the same call would end the same way
             raise
@@ -223,16 +220,14 @@ class _Build:
         return files
 
 
-def _write(
-    assembly: Assembly, plan: Plan, out: Path, track: Track, command: str | None, others: Sequence[Path]
-) -> BuildReport:
+def _write(assembly: Assembly, plan: Plan, out: Path, track: Track, others: Sequence[Path]) -> BuildReport:
     counts = assembly.counts()
     if not all(counts.values()):
         raise ConfigError(_too_many_neighbours(plan.recipe.locality.count, len(assembly.pool)))
     funnel = assembly.funnel()
     splits = {split: track(assembly.records(split), f"writing {split}", counts[split]) for split in SPLITS}
     benchmark = BENCHMARKS[plan.recipe.benchmark]
-    storage.write_dataset(out, benchmark, splits, plan.manifest(funnel, command), assembly.dropped())
+    storage.write_dataset(out, benchmark, splits, plan.manifest(funnel), assembly.dropped())
     return BuildReport(out, counts, funnel, tuple(_notes(plan.limit, sum(counts.values()), others)))
 
 

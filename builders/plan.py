@@ -1,6 +1,7 @@
 """All that decides what a build gives: what its work is kept under, and what its manifest says."""
 
 import hashlib
+import json
 import platform
 import shlex
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from typing import Any
 from clmeeval_data import builders, paraphrase, records, syntax
 from clmeeval_data.builders.funnel import Funnel
 from clmeeval_data.builders.licences import Licences
-from clmeeval_data.builders.recipes import Recipe
-from clmeeval_data.builders.sources import DEFAULT_OPTIONS, Source
+from clmeeval_data.builders.overrides import named_values
+from clmeeval_data.builders.recipes import RECIPES, Recipe
+from clmeeval_data.builders.sources import DEFAULT_OPTIONS, Source, SourceOptions
 from clmeeval_data.errors import ConfigError
 
 _TOOLS = ("lemminflect", "rapidfuzz", "tree-sitter", "tree-sitter-python")
@@ -57,21 +59,32 @@ class Plan:
             "tools": {**_tools(), "python": platform.python_version()},
         }
 
-    def manifest(self, funnel: Funnel, command: str | None = None) -> dict[str, Any]:
+    def manifest(self, funnel: Funnel) -> dict[str, Any]:
         """How a dataset was made, as JSON values without times or paths of this machine.
 
         Args:
             funnel: What became of the rows.
-            command: What builds it again; by default the one with the sources' names, the seed, the number of
-                neighbours and the limit.
         """
         return {
             **self._settings(),
-            "command": command or self._command(),
+            "command": self.command(),
             "limits": list(self.recipe.limits),
             "funnel": funnel.as_dict(),
             "tools": _tools(),
         }
+
+    def command(self) -> str:
+        """What builds the dataset again, where files of this machine are named as they are called in their folders."""
+        shipped = dict(named_values(RECIPES[self.recipe.name]))
+        words = ["clmeeval-build", self.recipe.benchmark, "--recipe", self.recipe.name]
+        for source in self.sources:
+            words += ["--source", source.spec]
+        for name, value in named_values(self.recipe):
+            words += [] if value == shipped[name] else ["--set", f"{name}={json.dumps(value)}"]
+        words += list(dict.fromkeys(word for source in self.sources for word in _words(source.options)))
+        words += ["--seed", str(self.seed)]
+        words += [] if self.licences is None else ["--licences", self.licences.name]
+        return shlex.join([*words, *([] if self.limit is None else ["--limit", str(self.limit)])])
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -86,22 +99,24 @@ class Plan:
     def _described_sources(self) -> list[dict[str, Any]]:
         return [_describe(source) for source in self.sources]
 
-    def _command(self) -> str:
-        words = ["clmeeval-build", self.recipe.benchmark]
-        words += [word for source in self.sources for word in ("--source", source.name)]
-        words += ["--seed", str(self.seed), "--neighbours", str(self.recipe.locality.count)]
-        words += [] if self.licences is None else ["--licences", self.licences.name]
-        return shlex.join([*words, *([] if self.limit is None else ["--limit", str(self.limit)])])
+
+def _words(options: SourceOptions) -> Iterator[str]:
+    """The options by which a source is read, as on a command line; one word each, so that they can be told apart."""
+    for name, column in options.columns.items():
+        yield f"--column={name}={column}"
+    if options.licence is not None:
+        yield f"--licence={options.licence}"
+    if options.repository_licences is not None:
+        yield f"--repository-licences={options.repository_licences.name}"
 
 
 def _describe(source: Source) -> dict[str, Any]:
     """A source with its files, and the options by which it is read, where they aren't the usual ones."""
-    options = getattr(source, "options", DEFAULT_OPTIONS)
     changed = {
         field.name: _plain(value)
-        for field in fields(options)
+        for field in fields(source.options)
         if field.name not in _WHERE_TO_READ
-        and (value := getattr(options, field.name)) != getattr(DEFAULT_OPTIONS, field.name)
+        and (value := getattr(source.options, field.name)) != getattr(DEFAULT_OPTIONS, field.name)
     }
     return {
         "name": source.name,

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from clmeeval_data.builders.dedup import Dedup
 from clmeeval_data.builders.filters.rules import DescriptionRules, FunctionRules, IntentRules, Rules, SnippetRules
-from clmeeval_data.errors import UnknownNameError
+from clmeeval_data.errors import ConfigError, UnknownNameError
 from clmeeval_data.paraphrase.checks import Bounds
+from clmeeval_data.records import SPLITS
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Recipe:
     Args:
         name: The recipe's name, written into the manifest.
         benchmark: "cnle" or "csne".
-        source: The source that is read unless the user names another.
+        sources: The sources that are read unless the user names others, the best first.
         engines: Paraphrase engines in the order of preference.
         prompt_length: Of the prompt, in characters.
         target_length: Of the target, in characters.
@@ -71,11 +72,15 @@ class Recipe:
         limits: What the dataset is not good for, one sentence each, for its card.
         rules: What is asked of pairs beyond size, syntax and leaks.
         dedup: What counts as a duplicate, besides an equal prompt.
+        prob: The least probability of a mined pair, 0 to 1 (conala-mined).
+
+    Raises:
+        ConfigError: If the shares of the splits don't add up to 1, or one of them is none.
     """
 
     name: str
     benchmark: Literal["cnle", "csne"]
-    source: str
+    sources: tuple[str, ...]
     engines: tuple[str, ...]
     prompt_length: Span
     target_length: Span
@@ -88,6 +93,18 @@ class Recipe:
     limits: tuple[str, ...]
     rules: Rules = field(default_factory=Rules)
     dedup: Dedup = field(default_factory=Dedup)
+    prob: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (
+            set(self.splits) != set(SPLITS)
+            or min(self.splits.values()) <= 0
+            or abs(sum(self.splits.values()) - 1) > 1e-6
+        ):
+            raise ConfigError(
+                f"splits {dict(self.splits)} are not three shares. "
+                f"Expected {', '.join(SPLITS)}, each above 0, that add up to 1."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """All values as JSON values, for the manifest."""
@@ -97,7 +114,7 @@ class Recipe:
 CNLE_SAMPLE = Recipe(
     name="cnle-sample",
     benchmark="cnle",
-    source="sample",
+    sources=("sample",),
     engines=("human",),
     prompt_length=Span(10, 300),
     target_length=Span(3, 400),
@@ -115,7 +132,7 @@ CNLE_SAMPLE = Recipe(
 CSNE_SAMPLE = Recipe(
     name="csne-sample",
     benchmark="csne",
-    source="stdlib",
+    sources=("stdlib",),
     engines=("rename",),
     prompt_length=Span(120, 900),
     target_length=Span(15, 200),
@@ -134,7 +151,7 @@ CSNE_SAMPLE = Recipe(
 CNLE = Recipe(
     name="cnle",
     benchmark="cnle",
-    source="conala-curated",
+    sources=("conala-curated", "conala-mined"),
     engines=("human", "rules"),
     prompt_length=Span(12, 500),
     target_length=Span(4, 500),
@@ -156,11 +173,12 @@ CNLE = Recipe(
         ),
     ),
     dedup=Dedup(wording=True, near_text=80.0),
+    prob=0.5,
 )
 CSNE = Recipe(
     name="csne",
     benchmark="csne",
-    source="codesearchnet",
+    sources=("codesearchnet",),
     engines=("syntax", "rename"),
     prompt_length=Span(60, 1800),
     target_length=Span(15, 200),

@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from clmeeval_data.settings import parse_setting
 from clmeeval_data.shell import run_app
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def run(
     """Edit a model with each method, case by case, and measure what every edit does."""
     _quiet_libraries(verbose)
     from clmeeval_data.evaluation.cluster import Plan, execute
-    from clmeeval_data.evaluation.hparams import parse_override, read_settings
+    from clmeeval_data.evaluation.hparams import read_settings
 
     plan = Plan(
         model=model,
@@ -149,7 +150,7 @@ def run(
         batch_size=batch_size,
         seed=seed,
         settings=read_settings(hparams) if hparams else None,
-        overrides=tuple(parse_override(text) for text in setting or []),
+        overrides=tuple(parse_setting(text) for text in setting or []),
         trained=tuple(trained or []),
         compat=typing.cast("Compat", compat),
     )
@@ -177,7 +178,7 @@ def train(
     """Train a method on a dataset's train split."""
     _quiet_libraries(verbose)
     from clmeeval_data.evaluation import training
-    from clmeeval_data.evaluation.hparams import parse_override, read_settings
+    from clmeeval_data.evaluation.hparams import read_settings
 
     with progress_bars() as bars:
         result = training.train(
@@ -191,7 +192,7 @@ def train(
             dtype=dtype,
             seed=seed,
             settings=read_settings(hparams) if hparams else None,
-            overrides=[parse_override(text) for text in setting or []],
+            overrides=[parse_setting(text) for text in setting or []],
             track=bars.track,
         )
     typer.echo(str(result.path))
@@ -214,7 +215,6 @@ def tune(
 ) -> None:
     """Search a method's settings for a model."""
     _quiet_libraries(verbose)
-    from clmeeval_data.evaluation.hparams import parse_override
     from clmeeval_data.evaluation.tune import TunePlan
     from clmeeval_data.evaluation.tune import tune as search
 
@@ -229,7 +229,7 @@ def tune(
         device=device,
         dtype=dtype,
         batch_size=batch_size,
-        overrides=tuple(parse_override(text) for text in setting or []),
+        overrides=tuple(parse_setting(text) for text in setting or []),
     )
     with progress_bars() as bars:
         tuned = search(plan, bars)

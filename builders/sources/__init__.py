@@ -120,12 +120,20 @@ class SourceSpec:
 
 
 class Source(Protocol):
-    """An open corpus: its name, the benchmark that its pairs make ("cnle" or "csne"), its licence, what it is."""
+    """An open corpus: its name, the benchmark that its pairs make ("cnle" or "csne"), its licence, what it is.
+
+    ``spec`` is what opens it, NAME[=LOCATION], where a path of this machine is but its last part.
+    """
 
     name: str
     benchmark: str
     licence: str
     summary: str
+    options: SourceOptions
+
+    @property
+    def spec(self) -> str:
+        """What opens it."""
 
     def rows(self) -> Iterator[Row]:
         """The raw rows in the order of the corpus, as JSON values. A damaged line is a row of its own.

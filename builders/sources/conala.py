@@ -13,6 +13,7 @@ both, so the stricter licence is given.
 import re
 from collections.abc import Iterator
 
+from clmeeval_data.builders.notation import in_python_3
 from clmeeval_data.builders.sources import Pair, Reading, Row, Skipped, Unreadable
 from clmeeval_data.builders.sources.corpus import FileSource
 from clmeeval_data.builders.sources.fields import is_number, text_or_none, unusable
@@ -53,7 +54,9 @@ class ConalaMined(FileSource):
         else:
             answer = row.get("parent_answer_post_id")
             origin = f"https://stackoverflow.com/a/{answer}" if _is_id(answer) else question_url(row["question_id"])
-            yield Pair(row["intent"].strip(), typed(row["snippet"]), "", None, _provenance(self.name, row, origin))
+            yield Pair(
+                row["intent"].strip(), in_python_3(typed(row["snippet"])), "", None, _provenance(self.name, row, origin)
+            )
 
 
 class ConalaCurated(FileSource):

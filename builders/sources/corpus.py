@@ -65,6 +65,11 @@ class FileSource:
             raise SourceError(f"source {self.name!r} has no row in {names}. Check that it is the right file.")
 
     @property
+    def spec(self) -> str:
+        """The name, and the location where it isn't the source's own."""
+        return self.name if self._location is None else f"{self.name}={self._location.shown}"
+
+    @property
     def columns(self) -> Columns:
         """What to call the columns of the files, and their names there."""
         return {name: (name,) for name in self.fields}

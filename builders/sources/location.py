@@ -38,6 +38,15 @@ class Location:
     revision: str | None = None
     sha256: str | None = None
 
+    @property
+    def shown(self) -> str:
+        """How to write it elsewhere: a path by its last part, a URL without a password."""
+        if self.kind == "path":
+            return Path(os.path.abspath(self.place)).name  # noqa: PTH100 - a place such as "." has a name then
+        if self.kind == "hub":
+            return self.place if self.revision is None else f"{self.place}@{self.revision}"
+        return public(self.place) + ("" if self.sha256 is None else f"#sha256={self.sha256}")
+
     @classmethod
     def parse(cls, text: str) -> "Location":
         """The location that a user wrote; a path that exists comes before a Hub id of the same name.

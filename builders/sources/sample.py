@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 import clmeeval_data
 from clmeeval_data import syntax
-from clmeeval_data.builders.sources import Pair, Reading, Row, SourceFile, read
+from clmeeval_data.builders.sources import Pair, Reading, Row, SourceFile
 from clmeeval_data.builders.sources.corpus import FileSource
 from clmeeval_data.builders.sources.fields import unusable
 from clmeeval_data.builders.sources.location import LocalFile
@@ -67,10 +67,6 @@ class SampleSource(FileSource):
             licence=self.licence,
         )
         yield Pair(row["intent"], row["snippet"], "", row["rewritten_intent"], provenance)
-
-    def read(self) -> Iterator[Pair]:
-        """The pairs of all rows."""
-        yield from (each for each in read(self) if isinstance(each, Pair))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from clmeeval_data.builders.notation import in_python_3
 from clmeeval_data.builders.sources import Pair, Reading, Row
 from clmeeval_data.builders.sources.corpus import FileSource
 from clmeeval_data.builders.sources.fields import content_key, unusable
@@ -38,7 +39,7 @@ class StackOverflow(FileSource):
             group=f"so-title-{title_key(row['title'])}",
             licence=self.licence,
         )
-        yield Pair(" ".join(row["title"].split()), typed(row["snippet"]), "", None, provenance)
+        yield Pair(" ".join(row["title"].split()), in_python_3(typed(row["snippet"])), "", None, provenance)
 
 
 def title_key(title: str) -> str:

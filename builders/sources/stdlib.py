@@ -17,7 +17,6 @@ from clmeeval_data.builders.sources import (
     Skipped,
     SourceFile,
     SourceOptions,
-    read,
 )
 from clmeeval_data.builders.sources.docstring import first_sentence
 from clmeeval_data.builders.sources.functions import undocumented
@@ -68,6 +67,7 @@ class StdlibSource:
         self.benchmark = benchmark or self.benchmarks[0]
         self.options = options
         self._root = Path(location or sysconfig.get_path("stdlib"))
+        self.spec = self.name if location is None else f"{self.name}={self._root.resolve().name}"
 
     def rows(self) -> Iterator[Row]:
         """One row per file: its place below the library's folder, and its text.
@@ -95,10 +95,6 @@ class StdlibSource:
                 yield Pair(undocumented(function.code), description, function.name, None, provenance)
             else:
                 yield Skipped("no sentence in the docstring", origin)
-
-    def read(self) -> Iterator[Pair]:
-        """The pairs of all rows."""
-        yield from (each for each in read(self) if isinstance(each, Pair))
 
     def files(self) -> tuple[SourceFile, ...]:
         """The library as one: the size of its files together, and the sha256 of their names and texts.

@@ -85,21 +85,6 @@ def read_settings(path: Path) -> Settings:
     return Settings(dict(table["config"]), str(path))
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """``name=value`` from a command line, the value in TOML's notation or else a plain string.
-
-    Raises:
-        ConfigError: If there is no "=".
-    """
-    name, separator, value = text.partition("=")
-    if not separator or not name.strip():
-        raise ConfigError(f"{text!r} is not a setting. Expected name=value, e.g. --set steps=40.")
-    try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except ValueError:
-        return name.strip(), value.strip()
-
-
 def search_space(method: str, depth: int) -> dict[str, list[Any]]:
     """The values that a search for settings tries, by setting, in the order in which they are searched.
 

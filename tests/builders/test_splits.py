@@ -89,5 +89,5 @@ def test_recipes_hold_what_they_need(name):
     assert recipe.splits["test"] >= 0.2
     assert set(recipe.engines) <= set(ENGINES)
     assert recipe.locality.scorer in SCORERS
-    assert open_source(recipe.source, recipe.benchmark).name == recipe.source
+    assert [open_source(name, recipe.benchmark).name for name in recipe.sources] == list(recipe.sources)
     assert recipe.limits

@@ -6,7 +6,6 @@ import pytest
 from clmeeval_data.errors import ConfigError, ResultsError
 from clmeeval_data.evaluation.editors import EDITORS
 from clmeeval_data.evaluation.hparams import (
-    parse_override,
     read_settings,
     search_space,
     settings_for,
@@ -48,20 +47,6 @@ def test_a_model_is_not_recognised_by_a_part_of_its_name(caplog):
 
 def test_a_method_without_settings_needs_none():
     assert settings_for("none", "anything", 4).values == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("steps=40", ("steps", 40)), ("lr = 5e-1", ("lr", 0.5)), ("start=zero", ("start", "zero")), ('a="1"', ("a", "1"))],
-)
-def test_overrides_are_toml_values_or_plain_strings(text, expected):
-    assert parse_override(text) == expected
-
-
-@pytest.mark.parametrize("text", ["steps", "=3"])
-def test_an_override_without_name_or_value_is_an_error(text):
-    with pytest.raises(ConfigError, match="Expected name=value"):
-        parse_override(text)
 
 
 @pytest.mark.parametrize(
