@@ -29,6 +29,7 @@ from clmeeval_data.builders.sources.stackoverflow import question_groups
 from clmeeval_data.builders.splits import check_limit, choose
 from clmeeval_data.builders.work import Work, work_folder
 from clmeeval_data.errors import ConfigError, DatasetError
+from clmeeval_data.paraphrase.engine import ENGINES
 from clmeeval_data.records import BENCHMARKS, SPLITS
 
 SHARD_SIZE = 1000
@@ -82,6 +83,7 @@ def build(
         shard_size: Rows per shard.
 
     Raises:
+        UnknownNameError: If the recipe asks for an unknown paraphrase engine.
         ConfigError: If the limit is too small, or the sources have too few usable rows.
         SourceError: If a source is missing, damaged, or has more unreadable rows than tolerated.
         DatasetError: If the folder holds something else or can't be written, a disk is full, a worker died, or another
@@ -90,6 +92,8 @@ def build(
     if limit is not None:
         check_limit(limit)
     check_out(out)
+    for name in recipe.engines:
+        ENGINES[name]  # loaded, or unknown, before the work starts
     plan = Plan(recipe, tuple(sources), limit, seed, licences, shard_size)
     shards = Work(work or work_folder(out), plan.identity())
     with closing(executor or open_executor()) as running, shards.held():

@@ -1,10 +1,15 @@
 """Why a rephrasing is refused: each check gives its reason, or None."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
 
 from clmeeval_data import syntax
+
+# What an intent marks as a name or a literal: `x`, 'x', "x", 5.
+_MARKED = re.compile(r"`([^`]+)`|(?<!\w)'([^']+)'(?!\w)|(?<!\w)\"([^\"]+)\"(?!\w)|(?<![\w.])(\d+(?:\.\d+)?)(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,31 @@ class Bounds:
 
 def refusal(prompt: str, rephrased: str, target: str, bounds: Bounds) -> str | None:
     """The first reason why this rephrasing of the prompt can't be used, or None."""
+    return next(_refusals(prompt, rephrased, target, bounds), None)
+
+
+def _refusals(prompt: str, rephrased: str, target: str, bounds: Bounds) -> Iterator[str]:
     one, other = _folded(prompt), _folded(rephrased)
     if not other:
-        return "empty"
+        yield "empty"
     if other == one:
-        return "the same text"
+        yield "the same text"
     if _folded(target) in other:
-        return "contains the target"
+        yield "contains the target"
     if bounds.code and not syntax.parses(rephrased):
-        return "does not parse"
+        yield "does not parse"
     if not bounds.shortest <= len(other) / max(len(one), 1) <= bounds.longest:
-        return "too short or too long"
-    return "too close" if fuzz.ratio(one, other) > bounds.most_similar else None
+        yield "too short or too long"
+    if not bounds.code and not all(word in rephrased for word in _needed(prompt, target)):
+        yield "leaves out a name or literal of the answer"
+    if fuzz.ratio(one, other) > bounds.most_similar:
+        yield "too close"
+
+
+def _needed(prompt: str, target: str) -> list[str]:
+    """The names and literals in the target that nobody knows without the prompt."""
+    marked = (next(filter(None, found.groups())) for found in _MARKED.finditer(prompt))
+    return [word for word in marked if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", target)]
 
 
 def _folded(text: str) -> str:

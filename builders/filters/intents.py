@@ -57,6 +57,10 @@ _FAULT = re.compile(
 \b(?:problems?|issues?|bugs?|errors?|exception|traceback|broken|invalid|hangs?|hanging)\b
 (?:error|exception)\b
 \b(?:trouble|wrong|strange|weird|unexpected|crash|incorrect|inconsisten|mysterious|disappear|refus|troubleshoot)\w*
+\b(?:corrupt|freez|froze)\w*
+\binfinite loop\b
+\b(?:ignores|ignored|loses|hides|changes (?:after|when)|keeps \w+ing|always (?:returns?|prints?|gives?|shows?))\b
+\bonly (?:prints|returns|shows|works|reads|writes|gets|gives|outputs|finds|saves)\b
 \b(?:segfault|segmentation fault|debugging|throw(?:s|n)|(?:stops|stopped) \w+ing)\b
 \bodd\b(?! (?:number|index|indices|element|integer|value|line|row))
 \bhelp\b(?! (?:text|string|message|page|button|menu))

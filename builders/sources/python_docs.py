@@ -49,6 +49,8 @@ _BESIDE = re.compile(
     re.IGNORECASE,
 )
 
+_SPECIAL = re.compile(r"\.__\w+__\(")
+
 
 class PythonDocs(FileSource):
     """The pairs, with the tokenised text put back into English.
@@ -78,6 +80,9 @@ class PythonDocs(FileSource):
         if not sentence or _BESIDE.match(sentence):
             yield Skipped("the sentence does not say what the call does", excerpt(row["intent"]))
             return
+        if _SPECIAL.search(snippet):
+            yield Skipped("a special method, which no code calls by its name", excerpt(snippet))
+            return
         name = re.sub(r"^@|\(.*", "", snippet).strip()
         provenance = Provenance(
             source=self.name,
@@ -97,7 +102,9 @@ def detokenised(text: str) -> str:
 
 
 def _whole(sentence: str) -> str:
-    """The sentence without what breaks off at its end: an open bracket, a colon."""
+    """The sentence without what breaks off at its end: an open bracket, a colon. A question says nothing."""
+    if sentence.endswith("?"):
+        return ""
     closed = _OPEN_BRACKET.sub("", sentence) if sentence.count("(") > sentence.count(")") else sentence
     kept = re.sub(r"(?:,?\s*\b(?:i\.e|e\.g|for example))?[\s.,;:–-]*$", "", closed)
     return f"{kept}." if kept else ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clmeeval_data.builders.cli import main
+from clmeeval_data.builders.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,9 +48,80 @@ def test_options_reach_the_build(run):
     assert run("cnle", "--source", "sample", "--out", "here", "--limit", 12, "--seed", 5, "--neighbours", 2)[0] == 0
     manifest = json.loads(Path("here/manifest.json").read_text())
     assert (manifest["limit"], manifest["seed"], manifest["recipe"]["locality"]["count"]) == (12, 5, 2)
+    assert "--set locality.count=2" in manifest["command"]
     command = manifest["command"].replace("clmeeval-build ", "").split()
     assert run(*command, "--out", "again")[0] == 0
     assert Path("again/manifest.json").read_bytes() == Path("here/manifest.json").read_bytes()
+
+
+def write_pairs(path, count=40):
+    """Intents and snippets that pass the filters of the published benchmark, in columns of other names."""
+    verbs, things = ("sort", "reverse", "shuffle", "count"), ("lists", "names", "numbers", "words", "files")
+    rows = [
+        {"ask": f"{verb} the {thing} of `{thing}_{i}`", "code": f"{verb}({thing}_{i}, {i})", "question": f"q{i % 17}"}
+        for i, (verb, thing) in enumerate([(verb, thing) for verb in verbs for thing in things] * (count // 20))
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+OWN = (
+    "--source",
+    "jsonl=mine.jsonl",
+    "--column",
+    "prompt=ask",
+    "--column",
+    "target=code",
+    "--column",
+    "group=question",
+)
+
+
+def test_own_pairs_are_built_by_the_published_recipe(run):
+    write_pairs(Path("mine.jsonl"))
+    assert run("cnle", *OWN, "--licence", "MIT", "--set", "splits={train=0.4, validation=0.3, test=0.3}")[0] == 2
+    splits = [f"splits.{name}={share}" for name, share in (("train", 0.4), ("validation", 0.3), ("test", 0.3))]
+    settings = [word for setting in [*splits, "dedup.wording=false"] for word in ("--set", setting)]
+    code, _, err = run("cnle", *OWN, "--licence", "MIT", *settings, "--work", "work", "--keep-work", "--jobs", 2)
+    assert code == 0, err
+    manifest = json.loads(Path("clmeeval/cnle/manifest.json").read_text())
+    assert manifest["recipe"]["name"] == "cnle"
+    assert manifest["recipe"]["dedup"]["wording"] is False
+    assert manifest["sources"][0]["files"][0]["address"] == "mine.jsonl"
+    assert len(list(Path("work").iterdir())) == 1
+    assert sum(split["examples"] for split in manifest["splits"].values()) > 20, err
+    assert run("validate", "clmeeval/cnle")[0] == 0
+    command = shlex.split(manifest["command"])[1:]
+    assert run(*command, "--out", "again")[0] == 0
+    assert Path("again/manifest.json").read_bytes() == Path("clmeeval/cnle/manifest.json").read_bytes()
+
+
+def test_rows_of_other_licences_go_when_asked_to(run):
+    write_pairs(Path("mine.jsonl"))
+    code, _, err = run("cnle", *OWN, "--licences", "permissive")
+    assert code == 2
+    assert "would be empty" in err
+
+
+def test_a_report_shows_the_funnel_and_draws_it(run):
+    run("cnle", "--limit", 12)
+    code, out, _ = run("report", "clmeeval/cnle")
+    assert code == 0
+    assert "beyond the limit" in out
+    assert out.endswith("picture: clmeeval/cnle/funnel.svg\n")
+    assert "258" in Path("clmeeval/cnle/funnel.svg").read_text()
+    assert run("validate", "clmeeval/cnle") == (0, "0 problems\n", "")
+    assert run("report", "clmeeval/cnle", "--picture", "funnel.png")[0] == 0
+    assert Path("funnel.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_recipes_are_listed_and_each_value_may_be_set(run):
+    code, out, _ = run("recipes")
+    assert code == 0
+    assert out.splitlines()[0] == "cnle-sample: cnle from sample"
+    code, out, _ = run("recipes", "cnle-sample")
+    settings = [word for line in out.splitlines() for word in ("--set", line)]
+    assert run("cnle", "--limit", 12, *settings)[0] == 0
+    assert "--set" not in json.loads(Path("clmeeval/cnle/manifest.json").read_text())["command"]
 
 
 def test_validate_says_what_is_wrong(run):
@@ -65,7 +138,7 @@ def test_validate_says_what_is_wrong(run):
 def test_sources_are_listed(run):
     code, out, _ = run("sources")
     assert code == 0
-    assert "stdlib" in out
+    assert all(name in out for name in SOURCES)
     assert "PSF-2.0" in out
 
 
@@ -79,6 +152,33 @@ def test_sources_are_listed(run):
         (["csne", "--limit", "9"], "--limit 9 is too small"),
         (["cnle", "--neighbours", "0"], "--neighbours 0 is too small. Expected at least 1"),
         (["cnle", "--neighbours", "5000"], "--neighbours 5000 is more than the cases of some split have"),
+        (["cnle", "--source", "sample="], "--source 'sample=' is not of the form NAME or NAME=LOCATION."),
+        (["cnle", "--source", "stackoverflow"], "source 'stackoverflow' has no address of its own. Say where it is"),
+        (["cnle", "--source", "stackoverflow=nowhere.jsonl"], "no file or folder nowhere.jsonl."),
+        (["cnle", "--recipe", "cnel"], "unknown recipe 'cnel'."),
+        (["cnle", "--recipe", "csne"], "recipe 'csne' makes csne, not cnle. Expected one of: cnle-sample, cnle."),
+        (["cnle", "--set", "dedup"], "'dedup' is not a setting. Expected name=value"),
+        (
+            ["cnle", "--set", "near_text=9"],
+            "recipe 'cnle-sample' has no value 'near_text'. Did you mean dedup.near_text?",
+        ),
+        (
+            ["cnle", "--set", "locality.scorer=fast"],
+            "locality.scorer='fast' doesn't fit recipe 'cnle-sample': Input should",
+        ),
+        (
+            ["cnle", "--set", "splits.test=2"],
+            "splits {'train': 0.35, 'validation': 0.15, 'test': 2.0} are not three shares",
+        ),
+        (["cnle", "--set", 'engines=["llmm"]'], "unknown engine 'llmm'."),
+        (["cnle", "--licences", "free"], "unknown licences 'free'. Known: all, permissive."),
+        (["cnle", "--column", "ask"], "--column 'ask' is not of the form FIELD=COLUMN"),
+        (["cnle", "--max-unreadable", "2"], "a share of 2.0 unreadable rows can't be tolerated."),
+        (["cnle", "--jobs", "0"], "--jobs 0 is too small."),
+        (["cnle", "--executor", "rai"], "unknown executor 'rai'. Did you mean 'ray'?"),
+        (["cnle", "--address", "auto"], "--address auto is for Ray"),
+        (["recipes", "nonsense"], "unknown recipe 'nonsense'."),
+        (["report", "nowhere"], "no dataset folder nowhere"),
         (["validate", "nowhere"], "no folder nowhere"),
         (["cnle", "--out", "taken"], "taken is a folder that holds something else, not a dataset of ours"),
         (["cnle", "--out", "file/below"], "cannot write file/below"),
@@ -136,7 +236,7 @@ def test_building_loads_no_torch(tmp_path):
         "import sys\nfrom clmeeval_data.builders.pipeline import build\n"
         "from clmeeval_data.builders.recipes import CNLE_SAMPLE\n"
         "from clmeeval_data.builders.sources import open_source\nfrom pathlib import Path\n"
-        "build(CNLE_SAMPLE, open_source('sample', 'cnle'), Path('out'), limit=10)\n"
+        "build(CNLE_SAMPLE, [open_source('sample', 'cnle')], Path('out'), limit=10)\n"
         "assert not {'torch', 'transformers', 'openai'} & set(sys.modules)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -17,7 +17,7 @@ from clmeeval_data import storage, syntax
 from clmeeval_data.builders.execution import open_executor
 from clmeeval_data.builders.pipeline import build
 from clmeeval_data.builders.recipes import CNLE_SAMPLE, CSNE_SAMPLE
-from clmeeval_data.builders.sources import SourceFile, read
+from clmeeval_data.builders.sources import DEFAULT_OPTIONS, SourceFile, read
 from clmeeval_data.builders.sources.sample import SampleSource
 from clmeeval_data.builders.sources.stdlib import StdlibSource
 from clmeeval_data.errors import ConfigError, DatasetError
@@ -218,7 +218,9 @@ def test_the_manifest_says_how_to_build_it_again_and_nothing_of_this_machine(bui
     assert manifest["recipe"]["name"] == recipe.name
     assert [found["name"] for found in manifest["sources"]] == [source.name]
     assert manifest["sources"][0]["files"] == [asdict(file) for file in source.files()]
-    assert manifest["command"] == f"clmeeval-build {recipe.benchmark} --source {source.name} --seed 0 --neighbours 3"
+    assert source.spec in ("sample", "stdlib=Lib0")
+    command = f"clmeeval-build {recipe.benchmark} --recipe {recipe.name} --source {source.spec} --seed 0"
+    assert manifest["command"] == command
     assert set(manifest["tools"]) >= {"rapidfuzz", "tree-sitter", "tree-sitter-python"}
     assert manifest["licences"] == "all"
     assert str(out.parent) not in text
@@ -255,7 +257,8 @@ def test_more_neighbours_begin_with_the_same_ones(built, tmp_path):
 class Rows:
     """A source of given readings: pairs, unreadable rows and skipped ones, all of them under one name."""
 
-    benchmark, licence, summary, name = "cnle", "MIT", "rows", "rows"
+    benchmark, licence, summary, options = "cnle", "MIT", "rows", DEFAULT_OPTIONS
+    name = spec = "rows"
 
     def __init__(self, *readings):
         self._readings = readings

@@ -13,6 +13,7 @@ from clmeeval_data import syntax
 from clmeeval_data.builders.closest import SCORERS, Index, Match
 from clmeeval_data.builders.closest import index as index_module
 from clmeeval_data.builders.closest.scorers import words
+from clmeeval_data.builders.sources import read
 from clmeeval_data.builders.sources.sample import SampleSource
 from clmeeval_data.errors import UnknownNameError
 
@@ -49,7 +50,7 @@ def functions(number, seed):
 def recombined(number, seed):
     """Intents made of the words of real ones, each as long as some real one."""
     draw = random.Random(seed)
-    real = [pair.prompt.split() for pair in SampleSource().read()]
+    real = [pair.prompt.split() for pair in read(SampleSource())]
     every = [word for intent in real for word in intent]
     return [" ".join(draw.choices(every, k=len(draw.choice(real)))) for _ in range(number)]
 

@@ -113,6 +113,12 @@ def test_requests_stay(prompt):
         ("Strange output of a nested loop", "reports a fault"),
         ("Django form not saving", "reports a fault"),
         ("Problem with regular expressions", "reports a fault"),
+        ("downloading archives response corrupts files", "reports a fault"),
+        ("Binary Search in Python, infinite loop?", "reports a fault"),
+        ("Python regex only returns the first group", "reports a fault"),
+        ("Tick format changes after zoom", "reports a fault"),
+        ("Split a string ignoring empty parts", None),
+        ("How to always return a list", None),
     ],
 )
 def test_questions_that_code_cannot_answer_go(prompt, reason):

@@ -14,7 +14,7 @@ from clmeeval_data import syntax
 from clmeeval_data.builders.closest import Index
 from clmeeval_data.builders.locality import Neighbour, NeighbourSearch, content_stems, neighbours
 from clmeeval_data.builders.recipes import Locality
-from clmeeval_data.builders.sources import Pair
+from clmeeval_data.builders.sources import Pair, read
 from clmeeval_data.builders.sources.sample import SampleSource
 from clmeeval_data.errors import UnknownNameError
 from clmeeval_data.records import Provenance
@@ -86,7 +86,7 @@ def brute_force(pool, rule, queries):
 
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_intents_equal_brute_force(count):
-    pool = list(SampleSource().read())
+    pool = list(read(SampleSource()))
     rule = replace(INTENTS, count=count)
     queries = random.Random(count).sample(range(len(pool)), 60)
     assert list(neighbours(pool, queries, rule)) == list(brute_force(pool, rule, queries))
@@ -124,7 +124,7 @@ def test_functions_equal_brute_force(scorer):
 
 
 def test_workers_with_shards_of_the_queries_find_the_same():
-    pool = list(SampleSource().read())
+    pool = list(read(SampleSource()))
     expected = [NeighbourSearch(pool, INTENTS).of(query) for query in range(0, 60, 20)]
     whole = list(neighbours(pool, range(60), INTENTS))
     backwards = NeighbourSearch(pool, INTENTS)

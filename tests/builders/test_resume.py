@@ -28,12 +28,13 @@ from clmeeval_data.builders import work
 from clmeeval_data.builders.execution import open_executor
 from clmeeval_data.builders.pipeline import build
 from clmeeval_data.builders.recipes import CNLE_SAMPLE
-from clmeeval_data.builders.sources import Pair, SourceFile
+from clmeeval_data.builders.sources import DEFAULT_OPTIONS, Pair, SourceFile
 from clmeeval_data.errors import ClmeevalError
 from clmeeval_data.records import Provenance
 
 class Rows:
-    name, benchmark, licence, summary = "rows", "cnle", "MIT", "rows that are noted"
+    name = spec = "rows"
+    benchmark, licence, summary, options = "cnle", "MIT", "rows that are noted", DEFAULT_OPTIONS
 
     def __init__(self, path, log):
         self.path, self.log = path, log

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections import Counter
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ from clmeeval_data.builders.pipeline import build
 from clmeeval_data.builders.plan import Plan
 from clmeeval_data.builders.pool import Pool, from_row, to_row
 from clmeeval_data.builders.recipes import CNLE_SAMPLE
-from clmeeval_data.builders.sources import Pair, Skipped, SourceFile, SourceOptions, Unreadable, read
+from clmeeval_data.builders.sources import DEFAULT_OPTIONS, Pair, Skipped, SourceFile, SourceOptions, Unreadable, read
+from clmeeval_data.builders.sources.own import OwnPairs
 from clmeeval_data.builders.sources.sample import SampleSource
 from clmeeval_data.builders.sources.stackoverflow import title_key
 from clmeeval_data.builders.stages import in_shards
@@ -31,11 +33,10 @@ class Rows:
 
     benchmark, licence, summary = "cnle", "MIT", "rows"
 
-    def __init__(self, *readings, name="rows", options=None):
-        self.name = name
+    def __init__(self, *readings, name="rows", options=DEFAULT_OPTIONS):
+        self.name = self.spec = name
         self._readings = readings
-        if options is not None:
-            self.options = options
+        self.options = options
 
     def rows(self):
         return ({"place": place} for place in range(len(self._readings)))
@@ -71,6 +72,9 @@ def named(pairs, source):
     return [replace(pair, provenance=replace(pair.provenance, source=source)) for pair in pairs]
 
 
+WORDS = "clmeeval-build cnle --recipe cnle-sample --source rows --source more --source rows --seed 0"
+
+
 def test_several_sources_are_one_corpus_and_the_earlier_one_decides(tmp_path):
     again = [replace(pair, target=f"other_{number}()") for number, pair in enumerate(SAMPLE[:30])]
     more = Rows(*named([*again, *SAMPLE[100:150]], "more"), name="more")
@@ -82,7 +86,7 @@ def test_several_sources_are_one_corpus_and_the_earlier_one_decides(tmp_path):
     assert by_intent == {pair.prompt: pair.target for pair in SAMPLE[:180]}
     found = manifest(tmp_path / "out")
     assert [source["name"] for source in found["sources"]] == ["rows", "more", "rows"]
-    assert found["command"] == "clmeeval-build cnle --source rows --source more --source rows --seed 0 --neighbours 3"
+    assert found["command"] == WORDS
     dropped = list(storage.read_jsonl(tmp_path / "out" / storage.DROPPED))
     kept = {record.case_id: f"{record.intent} -> {record.snippet}" for record in records(tmp_path / "out")}
     assert [row["target"] for row in dropped] == [pair.target for pair in again]
@@ -101,14 +105,13 @@ def test_one_question_of_two_sources_is_one_group(tmp_path):
     def grouped(pair, group):
         return replace(pair, provenance=replace(pair.provenance, group=group))
 
-    def title_of(number):
-        return f"How can I do number {number}?"
+    def title_of(pair):
+        return f"How can I {pair.prompt}?"
 
-    asked = [replace(pair, rephrasing=title_of(number)) for number, pair in enumerate(SAMPLE[:60])]
-    curated = [grouped(pair, f"so-{number}") for number, pair in enumerate(asked)]
-    titles = [
-        grouped(pair, f"so-title-{title_key(title_of(number))}") for number, pair in enumerate(SAMPLE[40:120], 40)
+    curated = [
+        grouped(replace(pair, rephrasing=title_of(pair)), f"so-{number}") for number, pair in enumerate(SAMPLE[:60])
     ]
+    titles = [grouped(pair, f"so-title-{title_key(title_of(pair))}") for pair in SAMPLE[40:120]]
     titles = [replace(pair, prompt=f"{pair.prompt} again") for pair in titles]
     build(CNLE_SAMPLE, [Rows(*curated), Rows(*titles, name="titles")], tmp_path / "out")
     groups = {record.intent: record.provenance.group for record in records(tmp_path / "out")}
@@ -138,9 +141,24 @@ def test_the_options_of_a_source_are_in_the_manifest_without_paths(tmp_path):
     assert str(tmp_path) not in json.dumps(manifest(tmp_path / "out"))
 
 
-def test_the_given_command_is_the_one_in_the_manifest(tmp_path):
-    build(CNLE_SAMPLE, [SampleSource()], tmp_path / "out", command="make data")
-    assert manifest(tmp_path / "out")["command"] == "make data"
+def test_the_command_in_the_manifest_has_all_that_decides(tmp_path):
+    (tmp_path / "mine.jsonl").write_text("")
+    (tmp_path / "licences.json").write_text("[]")
+    options = SourceOptions(tmp_path, 0.0, {"prompt": "my ask"}, "MIT", tmp_path / "licences.json", True)
+    sources = tuple(OwnPairs(place, "cnle", options) for place in (tmp_path / "mine.jsonl", "a/b@v1", URL))
+    recipe = replace(CNLE_SAMPLE, engines=("rules",), locality=replace(CNLE_SAMPLE.locality, count=5))
+    words = shlex.split(plan(recipe=recipe, sources=sources, limit=10, seed=3, licences=PERMISSIVE).command())
+    assert words == [
+        *("clmeeval-build", "cnle", "--recipe", "cnle-sample"),
+        *("--source", "jsonl=mine.jsonl", "--source", "jsonl=a/b@v1", "--source", f"jsonl={PUBLIC_URL}"),
+        *("--set", 'engines=["rules"]', "--set", "locality.count=5"),
+        *("--column=prompt=my ask", "--licence=MIT", "--repository-licences=licences.json"),
+        *("--seed", "3", "--licences", "permissive", "--limit", "10"),
+    ]
+
+
+URL = f"https://me:secret@example.org/mine.jsonl#sha256={64 * 'a'}"
+PUBLIC_URL = URL.replace("me:secret@", "")
 
 
 def test_a_finished_build_keeps_its_shards_when_asked_to(tmp_path):

@@ -59,6 +59,9 @@ def test_a_later_engine_sees_only_what_the_earlier_ones_failed():
     assert results[3].refusals == ("one: no rewording", "two: no rewording")
 
 
+LEFT_OUT = "leaves out a name or literal of the answer"
+
+
 @pytest.mark.parametrize(
     ("prompt", "rephrased", "target", "bounds", "reason"),
     [
@@ -69,6 +72,11 @@ def test_a_later_engine_sees_only_what_the_earlier_ones_failed():
         ("sort the list `a` in place", "sort the list `a` in places", "x", TEXT, "too close"),
         ("sort list `a`", "put `a` in order " * 9, "x()", TEXT, "too short or too long"),
         ("sort the list named `a`, please", "sort a", "x()", TEXT, "too short or too long"),
+        ("put 5 of `a` in 'b'", "how to put 5 of `a` in 'b'?", "b = a[:5]", TEXT, None),
+        ("put 5 of `a` in 'b'", "how to put some of `a` in 'b'?", "b = a[:5]", TEXT, LEFT_OUT),
+        ("put 5 of `a` in 'b'", "how to put 5 of it in 'b'?", "b = a[:5]", TEXT, LEFT_OUT),
+        ("put 5 of `a` in 'b'", "how to put 5 of `a` in it?", "b = a[:5]", TEXT, LEFT_OUT),
+        ("put 5 of `a` in 'b'", "how to put some of it in it?", "c = d[:55]", TEXT, None),
         ("def f(): return 1", "def f(: return 1", "One.", CODE, "does not parse"),
         ("def f():\n    x = 1", "def f():\n    y = 1", "One.", CODE, None),
     ],

@@ -353,6 +353,7 @@ def test_the_documentation_becomes_english_that_names_what_the_call_needs(tmp_pa
         "With arguments `x`.",
         "If `flag` is true , then so be it .",
         "This function is deprecated .",
+        "Is `flag` set ?",
     ],
 )
 def test_documentation_that_does_not_say_what_a_call_does_is_skipped(tmp_path, write, intent):
@@ -361,6 +362,15 @@ def test_documentation_that_does_not_say_what_a_call_does_is_skipped(tmp_path, w
     assert found == Skipped("the sentence does not say what the call does", intent)
 
 
+def test_calls_of_special_methods_in_the_documentation_are_skipped(tmp_path, write):
+    rows = [{"intent": "Return the sum of both .", "snippet": f"a.{name}", "question_id": 1} for name in NAMES]
+    write(tmp_path / "python-docs.jsonl", rows)
+    found = readings("python-docs", "cnle", tmp_path)
+    assert found[0] == Skipped("a special method, which no code calls by its name", "a.__add__(b)")
+    assert [each.target for each in found[1:]] == ["a.add(b)", "a.__name__"]
+
+
+NAMES = ("__add__(b)", "add(b)", "__name__")
 HUB_NAMES = {
     "repo": "repository_name",
     "path": "func_path_in_repository",
