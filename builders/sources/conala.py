@@ -25,6 +25,8 @@ LICENCE = "CC-BY-SA-3.0"
 
 _ARCHIVE = "http://www.phontron.com/download/conala-corpus-v1.1.zip"
 
+_LINK = re.compile(r"</?a\b[^<>]*>")  # three of the questions
+
 
 class ConalaMined(FileSource):
     """The mined pairs, each with the probability that the snippet answers the question.
@@ -84,7 +86,7 @@ class ConalaCurated(FileSource):
         if flaw is not None:
             yield flaw
             return
-        asked, annotated = row["intent"].strip(), text_or_none(row, "rewritten_intent")
+        asked, annotated = _LINK.sub("", row["intent"]).strip(), text_or_none(row, "rewritten_intent")
         provenance = _provenance(self.name, row, question_url(row["question_id"]))
         if annotated is None:
             yield Pair(asked, row["snippet"], "", None, provenance)

@@ -64,7 +64,7 @@ CURATED = [
         "question_id": 5868374,
     },
     {
-        "intent": "Averaging the values in a dictionary",
+        "intent": 'Averaging the <a href="http://example.org/a_b" rel="nofollow">values</a> in a dictionary',
         "rewritten_intent": "get the average of the values of dictionary `d`",
         "snippet": "sum(d.values()) / len(d)",
         "question_id": 4254081,
@@ -72,7 +72,7 @@ CURATED = [
 ]
 OVERFLOW = [
     {"idx": 0, "title": "Treat an  integer as bytes in Python?", "snippet": "a = status & 0xff\nb = 1", "n_lines": 2},
-    {"idx": 1, "title": "Reverse a list", "snippet": ">>> l[::-1]\n[3, 2, 1]", "n_lines": 2},
+    {"idx": 1, "title": "Reverse a list", "snippet": ">>> print l[::-1]\n[3, 2, 1]", "n_lines": 2},
     {"idx": 2, "title": "reverse a list.", "snippet": "l.reverse()", "n_lines": 1},
 ]
 DOCS = [
@@ -277,7 +277,7 @@ def test_stackoverflow(tmp_path, write, name):
     provenance = first.provenance
     assert first == Pair("Treat an integer as bytes in Python?", "a = status & 0xff\nb = 1", "", None, provenance)
     assert (provenance.source, provenance.origin, provenance.licence) == ("stackoverflow", "stackoverflow#0", SO)
-    assert (second.prompt, second.target) == ("Reverse a list", "l[::-1]")  # what was typed
+    assert (second.prompt, second.target) == ("Reverse a list", "print(l[::-1])")  # what was typed, in Python 3
     assert second.provenance.group == third.provenance.group != provenance.group
     assert provenance.group.startswith("so-title-")
 
