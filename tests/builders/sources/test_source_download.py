@@ -30,7 +30,7 @@ def left_over(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock")
 
 
-@pytest.mark.parametrize("sha256", [None, SHA256])
+@pytest.mark.parametrize("sha256", [None, SHA256], ids=["unchecked", "checked"])
 def test_a_file_arrives_whole_and_nothing_else_stays(get, server, tmp_path, sha256):
     assert get(sha256).read_bytes() == CONTENT
     assert left_over(tmp_path) == ["corpus.gz"]
