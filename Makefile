@@ -53,10 +53,10 @@ $(DEMO)/clmeeval/%/manifest.json: $(BUILDERS) | install
 	touch $@
 
 test: install ## all tests, the ones with the real model too
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 quick: install ## the tests without the real model
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 check: install ## lint and format
 	$(BIN)/ruff check .

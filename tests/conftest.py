@@ -1,6 +1,7 @@
 """No test reaches the network; and a few small records and datasets of both benchmarks."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ from clmeeval_data.records import (
 from clmeeval_data.storage import write_dataset
 
 MANIFEST = {"command": "clmeeval-build cnle --seed 0", "limits": ["Made up for the tests."]}
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes that tests start, also where the shell runs in the background and ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

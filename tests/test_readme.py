@@ -25,7 +25,7 @@ def test_the_dataset_loads_as_shown(tmp_path, monkeypatch, capsys):
     from clmeeval_data.builders.sources import SOURCES
 
     monkeypatch.chdir(tmp_path)
-    build(CNLE_SAMPLE, SOURCES["sample"](), Path("clmeeval/cnle"), limit=20)
+    build(CNLE_SAMPLE, [SOURCES["sample"]()], Path("clmeeval/cnle"), limit=20)
     exec(next(block for block in PYTHON if "load_dataset" in block), {})
     assert "->" in capsys.readouterr().out
 

@@ -81,6 +81,11 @@ def test_no_prompt_contains_its_target(whole):
         assert target not in folded(whole.rephrased(case))
 
 
+def test_hardly_any_case_is_lost_for_want_of_a_rephrasing(whole):
+    lost = sum(count for (_, reason), count in whole.reasons.items() if "no rewording" in reason)
+    assert lost < 0.05 * len(whole.cases)
+
+
 def test_rephrasings_differ_from_their_prompts(whole):
     for case in whole.cases:
         assert folded(whole.rephrased(case)).rstrip(".?! ") != folded(whole.prompt(case)).rstrip(".?! ")
@@ -193,7 +198,7 @@ def test_descriptions_are_sentences_that_the_function_does_not_say(csne):
         assert case.code_doc.isascii()
         assert case.code_doc[-1] in ".!"
         assert case.code_doc[0].isalnum() or case.code_doc[0] in "('\""
-        assert "://" not in case.code_doc
+        assert not re.search("https?://", case.code_doc)
 
 
 def test_no_function_is_there_twice_but_for_its_layout(csne):
