@@ -75,13 +75,16 @@ OWN = (
     "group=question",
 )
 
+SPLIT = (
+    *("--set", "splits.train=0.4", "--set", "splits.validation=0.3", "--set", "splits.test=0.3"),
+    *("--set", "dedup.wording=false"),
+)
+
 
 def test_own_pairs_are_built_by_the_published_recipe(run):
     write_pairs(Path("mine.jsonl"))
     assert run("cnle", *OWN, "--licence", "MIT", "--set", "splits={train=0.4, validation=0.3, test=0.3}")[0] == 2
-    splits = [f"splits.{name}={share}" for name, share in (("train", 0.4), ("validation", 0.3), ("test", 0.3))]
-    settings = [word for setting in [*splits, "dedup.wording=false"] for word in ("--set", setting)]
-    code, _, err = run("cnle", *OWN, "--licence", "MIT", *settings, "--work", "work", "--keep-work", "--jobs", 2)
+    code, _, err = run("cnle", *OWN, "--licence", "MIT", *SPLIT, "--work", "work", "--keep-work", "--jobs", 2)
     assert code == 0, err
     manifest = json.loads(Path("clmeeval/cnle/manifest.json").read_text())
     assert manifest["recipe"]["name"] == "cnle"
@@ -93,6 +96,35 @@ def test_own_pairs_are_built_by_the_published_recipe(run):
     command = shlex.split(manifest["command"])[1:]
     assert run(*command, "--out", "again")[0] == 0
     assert Path("again/manifest.json").read_bytes() == Path("clmeeval/cnle/manifest.json").read_bytes()
+
+
+def test_hostile_rows_are_counted_and_left_out(run):
+    path = Path("mine.jsonl")
+    write_pairs(path)
+    hostile = [
+        {"ask": "store a null byte of `data`", "code": "data = '\0'"},
+        {"ask": "store half of an emoji of `data`", "code": "data = '\ud83d'"},
+        {"ask": "ask for \ud83d half an emoji in `data`", "code": "data.find(half)"},
+        {"ask": "add a very long list to `data`", "code": f"data = [{'1, ' * 350_000}]"},
+        {"ask": "n" * 1_000_000, "code": "data = 1"},
+        {"ask": "nothing for `data`", "code": None},
+        {"ask": ["a", "list"], "code": "data = 1"},
+    ]
+    with path.open("a") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in [*hostile, json.loads(path.read_text().splitlines()[0])])
+        lines.write('{"ask": "broken off')
+    code, _, err = run("cnle", *OWN, "--max-unreadable", "0.5", *SPLIT)
+    assert code == 0, err
+    assert run("validate", "clmeeval/cnle")[0] == 0
+    manifest = json.loads(Path("clmeeval/cnle/manifest.json").read_text())
+    assert manifest["funnel"]["read"] == 49
+    assert sum(drop["count"] for drop in manifest["funnel"]["dropped"]) >= 9
+    code, _, err = run("cnle", *OWN, "--out", "again", *SPLIT)
+    assert code == 0  # under a hundred rows are too few to judge a source by
+    written = "".join(
+        path.read_text(errors="strict") for path in Path("clmeeval/cnle").glob("*.*") if path.suffix != ".gz"
+    )
+    assert "\0" not in written
 
 
 def test_rows_of_other_licences_go_when_asked_to(run):
