@@ -58,7 +58,7 @@ _FAULT = re.compile(
 (?:error|exception)\b
 \b(?:trouble|wrong|strange|weird|unexpected|crash|incorrect|inconsisten|mysterious|disappear|refus|troubleshoot)\w*
 \b(?:corrupt|freez|froze)\w*
-\binfinite loop\b
+\b(?:infinite loop|as expected|lost|causes)\b
 \b(?:ignores|ignored|loses|hides|changes (?:after|when)|keeps \w+ing|always (?:returns?|prints?|gives?|shows?))\b
 \bonly (?:prints|returns|shows|works|reads|writes|gets|gives|outputs|finds|saves)\b
 \b(?:segfault|segmentation fault|debugging|throw(?:s|n)|(?:stops|stopped) \w+ing)\b
