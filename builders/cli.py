@@ -34,6 +34,9 @@ Examples:
 
   clmeeval-build cnle --source conala-curated --source stackoverflow=pairs.jsonl.gz --jobs 8
 
+  clmeeval-build cnle --set 'engines=["human", "llm", "rules"]' --llm-base-url http://localhost:8000/v1
+  --llm-model qwen3-coder --max-requests 50000
+
   clmeeval-build cnle --source jsonl=mine.jsonl --column prompt=question --column target=code --licence MIT
 """
 CSNE_HELP = """Build CSNE: code -> description.
@@ -65,6 +68,24 @@ Examples:
   clmeeval-build report clmeeval/cnle
 
   clmeeval-build report clmeeval/cnle --picture funnel.png
+"""
+PARAPHRASE_HELP = """Make the rephrasings of a built dataset anew; all else in it stays.
+
+A case that no engine can reword keeps the rephrasing that it had. The dataset is written once all is done. Replies of
+a language model are kept on disk: the same command again asks for none of them twice.
+
+Examples:
+
+  clmeeval-build paraphrase clmeeval/csne --engine syntax --engine rename --seed 1
+
+  clmeeval-build paraphrase clmeeval/cnle --engine llm --engine rules --out clmeeval/cnle-llm
+  --llm-base-url http://localhost:8000/v1 --llm-model qwen3-coder --max-requests 50000
+"""
+QUALITY_HELP = """Show how the rephrasings of a dataset differ from their prompts: by engine, with 20 samples.
+
+Example:
+
+  clmeeval-build quality clmeeval/cnle
 """
 RECIPES_HELP = """List the recipes, or the values of one, as --set takes them.
 
@@ -101,8 +122,21 @@ def _builder(benchmark: str) -> Callable[..., None]:
         address: options.Address = None,
         work: options.Work = None,
         keep_work: options.KeepWork = False,
+        llm_base_url: options.LlmBaseUrl = None,
+        llm_model: options.LlmModel = None,
+        llm_concurrency: options.LlmConcurrency = None,
+        llm_cache: options.LlmCache = None,
+        llm_batch: options.LlmBatch = False,
+        max_requests: options.MaxRequests = None,
+        max_cost: options.MaxCost = None,
+        price_in: options.PriceIn = None,
+        price_out: options.PriceOut = None,
     ) -> None:
         check_out(out)
+        chat = options.chat(
+            *(llm_base_url, llm_model, llm_concurrency, llm_cache, llm_batch),
+            *(max_requests, max_cost, price_in, price_out),
+        )
         rules = options.recipe(benchmark, recipe, source, setting, neighbours)
         how = options.source_options(rules, column, licence, repository_licences, cache, offline)
         opened = [open_source(spec, benchmark, how) for spec in source or rules.sources]
@@ -119,6 +153,7 @@ def _builder(benchmark: str) -> Callable[..., None]:
                 work=work,
                 keep_work=keep_work,
                 tolerance=Tolerance(max_unreadable),
+                chat=chat,
             )
         _print(report)
 
@@ -159,6 +194,49 @@ def report(
     funnel.draw(found, path)
     Console().print(found.table())
     typer.echo(f"picture: {path}")
+
+
+@app.command(help=PARAPHRASE_HELP)
+def paraphrase(
+    folder: FolderArgument,
+    engine: options.Engines = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the result; by default DIR is replaced.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the wordings.")] = 0,
+    strength: Annotated[int, typer.Option(help="Kinds of rewriting that a function gets at most (syntax).")] = 3,
+    runs: options.Runs = None,
+    llm_base_url: options.LlmBaseUrl = None,
+    llm_model: options.LlmModel = None,
+    llm_concurrency: options.LlmConcurrency = None,
+    llm_cache: options.LlmCache = None,
+    llm_batch: options.LlmBatch = False,
+    max_requests: options.MaxRequests = None,
+    max_cost: options.MaxCost = None,
+    price_in: options.PriceIn = None,
+    price_out: options.PriceOut = None,
+) -> None:
+    """Make the rephrasings of a built dataset anew."""
+    from clmeeval_data.builders import rephrased
+
+    chat = options.chat(
+        *(llm_base_url, llm_model, llm_concurrency, llm_cache, llm_batch),
+        *(max_requests, max_cost, price_in, price_out),
+    )
+    task = rephrased.Task(tuple(engine or ()), seed, chat, runs, strength)
+    with _progress() as track:
+        outcome = rephrased.rephrase_dataset(folder, task, out, track)
+    console = Console(stderr=True)
+    console.print(outcome.table())
+    if chat is not None:
+        console.print(f"{chat.options.model}: {chat.spent}")
+    typer.echo(f"{outcome.out}: {sum(outcome.made.values())} cases reworded, {outcome.kept} as they were")
+
+
+@app.command(help=QUALITY_HELP)
+def quality(folder: FolderArgument) -> None:
+    """Show how the rephrasings of a dataset differ from their prompts."""
+    from clmeeval_data.builders import quality as figures
+
+    Console().print(figures.quality(folder).shown())
 
 
 @app.command()

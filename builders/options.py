@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from clmeeval_data.builders.chat import Chat
 from clmeeval_data.builders.overrides import changed
 from clmeeval_data.builders.recipes import RECIPES, Recipe, recipe_named
 from clmeeval_data.builders.sources import SourceOptions, SourceSpec
 from clmeeval_data.errors import ConfigError
+from clmeeval_data.llm import LlmOptions
 from clmeeval_data.settings import parse_setting
 
 Source = Annotated[
@@ -66,6 +68,43 @@ Work = Annotated[
 ]
 KeepWork = Annotated[bool, typer.Option("--keep-work", help="Keep that folder once the dataset is complete.")]
 
+Engines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="human, rules or llm for intents; syntax, rename or llm for functions. Repeatable, best first: a later "
+        "one words what the earlier ones can't.",
+    ),
+]
+Runs = Annotated[
+    int | None,
+    typer.Option(
+        help="Run each function that a model has written on so many generated inputs, in a sandbox, and refuse it if "
+        "the results differ; 0 runs nothing. By default as the dataset's recipe says."
+    ),
+]
+LlmBaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Of an OpenAI-compatible server, e.g. http://localhost:8000/v1. Its key is read from the environment "
+        "variable CLMEEVAL_LLM_API_KEY.",
+    ),
+]
+LlmModel = Annotated[str | None, typer.Option(metavar="NAME", help="The model, as the server names it.")]
+LlmConcurrency = Annotated[int | None, typer.Option(help="How many requests may be under way at once; by default 8.")]
+LlmCache = Annotated[
+    Path | None, typer.Option(help="The folder in which replies are kept; by default the user's cache folder.")
+]
+LlmBatch = Annotated[
+    bool, typer.Option("--llm-batch", help="Use the server's Batch API: half the price at OpenAI, within a day.")
+]
+MaxRequests = Annotated[int | None, typer.Option(help="Stop before more requests than these are sent to the model.")]
+MaxCost = Annotated[float | None, typer.Option(help="Stop before more USD than these are spent; needs the prices.")]
+PriceIn = Annotated[float | None, typer.Option(help="USD per million tokens of prompts.")]
+PriceOut = Annotated[float | None, typer.Option(help="USD per million tokens of replies.")]
+
 
 def recipe(
     benchmark: str, name: str | None, specs: Sequence[str] | None, settings: Sequence[str] | None, count: int | None
@@ -108,6 +147,45 @@ def source_options(
     """
     named = dict(map(_column, columns or []))
     return SourceOptions(cache, rules.prob, named, licence, repository_licences, offline)
+
+
+def chat(
+    base_url: str | None,
+    model: str | None,
+    concurrency: int | None,
+    cache: Path | None,
+    batch: bool,
+    max_requests: int | None,
+    max_cost: float | None,
+    price_in: float | None,
+    price_out: float | None,
+) -> Chat | None:
+    """The chat model of a command; None where no option speaks of one.
+
+    Raises:
+        ConfigError: If the address or the model is missing, or a value can't be used.
+    """
+    given: dict[str, Any] = {
+        "concurrency": concurrency,
+        "cache": cache,
+        "batch": batch or None,
+        "max_requests": max_requests,
+        "max_cost": max_cost,
+        "price_in": price_in,
+        "price_out": price_out,
+    }
+    stated = {name: value for name, value in given.items() if value is not None}
+    if base_url is None and model is None and not stated:
+        return None
+    if base_url is None or model is None:
+        missing = " and ".join(
+            name for name, value in (("--llm-base-url", base_url), ("--llm-model", model)) if value is None
+        )
+        raise ConfigError(
+            f"a chat model needs {missing} as well, e.g. "
+            "--llm-base-url http://localhost:8000/v1 --llm-model qwen3-coder."
+        )
+    return Chat(LlmOptions(base_url, model, **stated))
 
 
 def _column(text: str) -> tuple[str, str]:

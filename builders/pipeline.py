@@ -16,6 +16,7 @@ from typing import Any
 from clmeeval_data import storage
 from clmeeval_data.builders import stages
 from clmeeval_data.builders.assembly import Assembly, rows_of
+from clmeeval_data.builders.chat import Chat
 from clmeeval_data.builders.damage import ONE_PERCENT, Damage, Tolerance
 from clmeeval_data.builders.dedup import duplicates, winning_order
 from clmeeval_data.builders.execution import Executor, open_executor
@@ -29,7 +30,7 @@ from clmeeval_data.builders.sources.stackoverflow import question_groups
 from clmeeval_data.builders.splits import check_limit, choose
 from clmeeval_data.builders.work import Work, work_folder
 from clmeeval_data.errors import ConfigError, DatasetError
-from clmeeval_data.paraphrase.engine import ENGINES
+from clmeeval_data.paraphrase.engine import Setting, in_turn
 from clmeeval_data.records import BENCHMARKS, SPLITS
 
 SHARD_SIZE = 1000
@@ -62,6 +63,7 @@ def build(
     keep_work: bool = False,
     tolerance: Tolerance = ONE_PERCENT,
     shard_size: int = SHARD_SIZE,
+    chat: Chat | None = None,
 ) -> BuildReport:
     """Build a dataset. The same sources, recipe, limit, seed and licences give the same bytes, wherever it is built.
 
@@ -81,10 +83,14 @@ def build(
         keep_work: Keep the finished shards once the dataset is complete.
         tolerance: How many unreadable rows to count and pass over before giving up on a source.
         shard_size: Rows per shard.
+        chat: The language model that the recipe's engine llm and its judge ask; the steps that do so run in this
+            process, whatever the executor, so that they keep to one budget.
 
     Raises:
         UnknownNameError: If the recipe asks for an unknown paraphrase engine.
-        ConfigError: If the limit is too small, or the sources have too few usable rows.
+        ConfigError: If the limit is too small, or the sources have too few usable rows; if the recipe asks a language
+            model and there is none, or asks none and there is one.
+        ChatError: If the language model can't be asked, or its budget is spent. Its replies are kept, as is all work.
         SourceError: If a source is missing, damaged, or has more unreadable rows than tolerated.
         DatasetError: If the folder holds something else or can't be written, a disk is full, a worker died, or another
             process is building the same dataset.
@@ -92,9 +98,9 @@ def build(
     if limit is not None:
         check_limit(limit)
     check_out(out)
-    for name in recipe.engines:
-        ENGINES[name]  # loaded, or unknown, before the work starts
-    plan = Plan(recipe, tuple(sources), limit, seed, licences, shard_size)
+    model = None if chat is None else chat.model
+    in_turn(recipe.engines, Setting(chat=model, strength=recipe.strength))  # what is wrong, before the work starts
+    plan = Plan(recipe, tuple(sources), limit, seed, licences, shard_size, chat)
     shards = Work(work or work_folder(out), plan.identity())
     with closing(executor or open_executor()) as running, shards.held():
         try:
@@ -146,9 +152,10 @@ class _Build:
 
     def _kept(self) -> Iterator[Row]:
         """The pairs that pass the filters, while the sources are read."""
-        select = stages.Select(self.plan.recipe, self.plan.sources, self.plan.licences)
+        chat = self.plan.judging_chat
+        select = stages.Select(self.plan.recipe, self.plan.sources, self.plan.licences, chat)
         damage = Damage(self.plan.sources, self.tolerance)
-        for path in self.work.sharded("selected", self.executor, select, self._raw_shards()):
+        for path in self.work.sharded("selected", self._executor(chat), select, self._raw_shards()):
             rows = storage.read_jsonl(path)
             source = next(rows)["source"]
             for row in rows:
@@ -187,8 +194,13 @@ class _Build:
     def _rephrase(self, pool: Pool) -> list[Path]:
         size = self.plan.shard_size
         shards = (stages.PoolShard(start, pool[start : start + size]) for start in range(0, len(pool), size))
-        rephrase = stages.Rephrase(self.plan.recipe, self.plan.seed)
-        return self._run("rephrased", rephrase, shards, "rephrasing", len(pool))
+        chat = self.plan.rephrasing_chat
+        rephrase = stages.Rephrase(self.plan.recipe, self.plan.seed, chat)
+        return self._run("rephrased", rephrase, shards, "rephrasing", len(pool), chat)
+
+    def _executor(self, chat: Chat | None) -> Executor:
+        """Where a step runs: in this process if it asks a language model, whose client has the budget."""
+        return self.executor if chat is None else open_executor()
 
     def _choose(self, rephrased: Sequence[Path]) -> tuple[set[str], list[int]]:
         """The ids of the cases that the limit keeps, and their places in the pool."""
@@ -208,13 +220,19 @@ class _Build:
         return self._run("neighbours", search, shards, "finding neighbours", len(places))
 
     def _run(
-        self, name: str, function: Callable[[Any], list[Row]], shards: Iterable[Any], title: str, total: int
+        self,
+        name: str,
+        function: Callable[[Any], list[Row]],
+        shards: Iterable[Any],
+        title: str,
+        total: int,
+        chat: Chat | None = None,
     ) -> list[Path]:
         """The files of a step whose shards have a row for each of ``total`` rows; its advance is told row by row."""
         files: list[Path] = []
 
         def advance() -> Iterator[int]:
-            for path in self.work.sharded(name, self.executor, function, shards):
+            for path in self.work.sharded(name, self._executor(chat), function, shards):
                 done = len(files) * self.plan.shard_size
                 files.append(path)
                 yield from range(done, min(done + self.plan.shard_size, total))
@@ -232,7 +250,7 @@ def _write(assembly: Assembly, plan: Plan, out: Path, track: Track, others: Sequ
     splits = {split: track(assembly.records(split), f"writing {split}", counts[split]) for split in SPLITS}
     benchmark = BENCHMARKS[plan.recipe.benchmark]
     storage.write_dataset(out, benchmark, splits, plan.manifest(funnel), assembly.dropped())
-    return BuildReport(out, counts, funnel, tuple(_notes(plan.limit, sum(counts.values()), others)))
+    return BuildReport(out, counts, funnel, tuple(_notes(plan, sum(counts.values()), others)))
 
 
 def _too_many_neighbours(count: int, usable: int) -> str:
@@ -242,8 +260,10 @@ def _too_many_neighbours(count: int, usable: int) -> str:
     )
 
 
-def _notes(limit: int | None, total: int, others: Sequence[Path]) -> Iterator[str]:
-    if limit is not None and total < limit:
-        yield f"{limit} cases were asked for; the source has {total} that pass all filters."
+def _notes(plan: Plan, total: int, others: Sequence[Path]) -> Iterator[str]:
+    if plan.chat is not None:
+        yield f"{plan.chat.options.model}: {plan.chat.spent}."
+    if plan.limit is not None and total < plan.limit:
+        yield f"{plan.limit} cases were asked for; the source has {total} that pass all filters."
     if others:
         yield f"unfinished work of other builds is in {others[0].parent}; delete what you won't take up again."

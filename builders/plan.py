@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from clmeeval_data import builders, paraphrase, records, syntax
+from clmeeval_data import builders, llm, paraphrase, records, syntax
+from clmeeval_data.builders.chat import Chat
 from clmeeval_data.builders.funnel import Funnel
 from clmeeval_data.builders.licences import Licences
 from clmeeval_data.builders.overrides import named_values
@@ -34,9 +35,10 @@ class Plan:
         seed: Of the splits, the choice under the limit, and the rewordings.
         licences: Which licences to keep; None keeps all rows.
         shard_size: Rows per shard. It decides how much is done again after an interruption, and not what comes out.
+        chat: The language model that the recipe's engine llm and its judge ask.
 
     Raises:
-        ConfigError: If there is no source.
+        ConfigError: If there is no source, or a language model that the recipe has no use for.
     """
 
     recipe: Recipe
@@ -45,10 +47,26 @@ class Plan:
     seed: int
     licences: Licences | None
     shard_size: int
+    chat: Chat | None = None
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise ConfigError("no source to build from. Expected at least one --source.")
+        if self.chat is not None and self.judging_chat is None and self.rephrasing_chat is None:
+            raise ConfigError(
+                f"recipe {self.recipe.name!r} asks no language model. Expected the engine llm in it, or a judge: "
+                "--set 'engines=[\"llm\", ...]' or --set judge=0.5; or leave out the --llm options."
+            )
+
+    @property
+    def judging_chat(self) -> Chat | None:
+        """The language model, if it judges."""
+        return self.chat if self.recipe.judge else None
+
+    @property
+    def rephrasing_chat(self) -> Chat | None:
+        """The language model, if it rephrases."""
+        return self.chat if "llm" in self.recipe.engines else None
 
     def identity(self) -> dict[str, Any]:
         """What the work of this plan is kept under: if any of it differs, so may the result or its parts."""
@@ -83,6 +101,7 @@ class Plan:
             words += [] if value == shipped[name] else ["--set", f"{name}={json.dumps(value)}"]
         words += list(dict.fromkeys(word for source in self.sources for word in _words(source.options)))
         words += ["--seed", str(self.seed)]
+        words += [] if self.chat is None else self.chat.words
         words += [] if self.licences is None else ["--licences", self.licences.name]
         return shlex.join([*words, *([] if self.limit is None else ["--limit", str(self.limit)])])
 
@@ -93,6 +112,7 @@ class Plan:
             "licences": "all" if self.licences is None else self.licences.name,
             "seed": self.seed,
             "limit": self.limit,
+            **({} if self.chat is None else {"llm": self.chat.identity}),
         }
 
     @cached_property
@@ -149,7 +169,7 @@ def _digest_of_code() -> str:
 
 def _code() -> Iterator[Path]:
     yield from (Path(str(module.__file__)) for module in (records, syntax))
-    for package in (builders, paraphrase):
+    for package in (builders, llm, paraphrase):
         for path in Path(str(package.__file__)).parent.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path

@@ -73,9 +73,12 @@ class Recipe:
         rules: What is asked of pairs beyond size, syntax and leaks.
         dedup: What counts as a duplicate, besides an equal prompt.
         prob: The least probability of a mined pair, 0 to 1 (conala-mined).
+        judge: The least score, 0 to 1, that a judge gives a pair: a chat model where there is one, or else the share of
+            the text's content words that the code takes up. 0: nobody judges.
+        strength: How many kinds of rewriting the engine syntax gives one function at most.
 
     Raises:
-        ConfigError: If the shares of the splits don't add up to 1, or one of them is none.
+        ConfigError: If the shares of the splits don't add up to 1, or one of them or the score is none.
     """
 
     name: str
@@ -94,6 +97,8 @@ class Recipe:
     rules: Rules = field(default_factory=Rules)
     dedup: Dedup = field(default_factory=Dedup)
     prob: float = 0.0
+    judge: float = 0.0
+    strength: int = 3
 
     def __post_init__(self) -> None:
         if (
@@ -105,6 +110,8 @@ class Recipe:
                 f"splits {dict(self.splits)} are not three shares. "
                 f"Expected {', '.join(SPLITS)}, each above 0, that add up to 1."
             )
+        if not 0 <= self.judge <= 1:
+            raise ConfigError(f"judge={self.judge} is no score. Expected a number from 0, which is off, to 1.")
 
     def as_dict(self) -> dict[str, Any]:
         """All values as JSON values, for the manifest."""

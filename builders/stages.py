@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from clmeeval_data.builders.chat import Chat
 from clmeeval_data.builders.execution import Shared
 from clmeeval_data.builders.filters import for_recipe
+from clmeeval_data.builders.judge import Judge, Judgement, LexicalJudge, LlmJudge
 from clmeeval_data.builders.licences import Licences
 from clmeeval_data.builders.locality import NeighbourSearch
 from clmeeval_data.builders.pool import Pool, to_row
@@ -17,11 +19,11 @@ from clmeeval_data.builders.recipes import Locality, Recipe
 from clmeeval_data.builders.sources import Pair, Reading, Skipped, Source, Unreadable
 from clmeeval_data.builders.sources import Row as RawRow
 from clmeeval_data.builders.splits import split_of
-from clmeeval_data.paraphrase.checks import refusal
-from clmeeval_data.paraphrase.engine import ENGINES, Setting, rephrase
+from clmeeval_data.paraphrase.checked import rephrase_checked
+from clmeeval_data.paraphrase.engine import Setting, in_turn
 from clmeeval_data.records import BENCHMARKS
 
-READING, SKIPPED, LICENCES, DUPLICATES = "reading", "skipped", "licences", "duplicates"
+READING, SKIPPED, LICENCES, JUDGE, DUPLICATES = "reading", "skipped", "licences", "judge", "duplicates"
 REPHRASING, LIMIT, NEIGHBOURS = "rephrasing", "limit", "neighbours"
 
 _CHARACTERS_PER_SHARD = 4_000_000
@@ -32,8 +34,10 @@ Row = dict[str, Any]
 
 def steps(recipe: Recipe) -> list[str]:
     """The names of the steps at which rows are dropped, in the order of the build."""
-    filters = (name for name, _ in for_recipe(recipe, recipe.rules))
-    return list(dict.fromkeys([READING, SKIPPED, LICENCES, *filters, DUPLICATES, REPHRASING, LIMIT, NEIGHBOURS]))
+    filters = [name for name, _ in for_recipe(recipe, recipe.rules)]
+    judge = [JUDGE] if recipe.judge else []
+    names = [READING, SKIPPED, LICENCES, *filters, *judge, DUPLICATES, REPHRASING, LIMIT, NEIGHBOURS]
+    return list(dict.fromkeys(names))
 
 
 def dropped(step: str, reason: str, pair: Pair, benchmark: str, decided_by: Pair | None = None) -> Row:
@@ -88,14 +92,16 @@ class RawShard(NamedTuple):
 
 @dataclass(frozen=True)
 class Select:
-    """Raw rows -> the pairs that pass the licences and the filters, and the dropped rows, in one order.
+    """Raw rows -> the pairs that pass the licences, the filters and the judge, and the dropped rows, in one order.
 
-    The first row of the result names the source; each other one holds a pair or a dropped row.
+    The first row of the result names the source; each other one holds a pair or a dropped row. The judge sees what all
+    filters let pass; it is off unless the recipe asks for it, and words stand in for it where there is no chat model.
     """
 
     recipe: Recipe
     sources: tuple[Source, ...]
     licences: Licences | None
+    chat: Chat | None = None
 
     def __call__(self, shard: RawShard) -> list[Row]:
         """The pairs and dropped rows of a shard."""
@@ -104,16 +110,34 @@ class Select:
         if self.licences is not None:
             filters = [(LICENCES, self.licences.refusal), *filters]
 
-        def judged(item: Reading) -> Row:
+        def filtered(item: Reading) -> Row | Pair:
             if isinstance(item, Unreadable | Skipped):
                 return {"dropped": _without_pair(source.name, item)}
             found = ((step, reason) for step, reason_of in filters if (reason := reason_of(item)) is not None)
             step, reason = next(found, ("", ""))
-            if step:
-                return {"dropped": dropped(step, reason, item, self.recipe.benchmark)}
-            return {"pair": to_row(item)}
+            return {"dropped": dropped(step, reason, item, self.recipe.benchmark)} if step else item
 
-        return [{"source": shard.source}, *(judged(item) for row in shard.rows for item in source.pairs(row))]
+        items = [filtered(item) for row in shard.rows for item in source.pairs(row)]
+        refused = self._refused([item for item in items if isinstance(item, Pair)])
+        judged = ((refused.pop(0) or {"pair": to_row(item)}) if isinstance(item, Pair) else item for item in items)
+        return [{"source": shard.source}, *judged]
+
+    def _refused(self, pairs: Sequence[Pair]) -> list[Row | None]:
+        """For each pair the dropped row, if the judge is on and refuses it."""
+        if not self.recipe.judge:
+            return [None] * len(pairs)
+        return [self._below(*found) for found in zip(pairs, self._judge().judge(pairs), strict=True)]
+
+    def _below(self, pair: Pair, judgement: Judgement) -> Row | None:
+        if judgement.score >= self.recipe.judge:
+            return None
+        reason = f"judged below {self.recipe.judge} by {judgement.by}"
+        row = dropped(JUDGE, reason, pair, self.recipe.benchmark)
+        return {"dropped": {**row, "decider": f"{judgement.score:.2f}: {judgement.reason}"}}
+
+    def _judge(self) -> Judge:
+        benchmark = self.recipe.benchmark
+        return LexicalJudge(benchmark) if self.chat is None else LlmJudge(self.chat.model, benchmark)
 
 
 def _without_pair(source: str, item: Unreadable | Skipped) -> Row:
@@ -144,18 +168,15 @@ class Rephrase:
 
     recipe: Recipe
     seed: int
+    chat: Chat | None = None
 
     def __call__(self, shard: PoolShard) -> list[Row]:
         """One row for each pair, in the same order."""
         benchmark = BENCHMARKS[self.recipe.benchmark]
         written = {pair.prompt: pair.rephrasing for pair in shard.pairs if pair.rephrasing is not None}
-        targets = {pair.prompt: pair.target for pair in shard.pairs}
-        engines = [ENGINES[name](Setting(seed=self.seed, written=written)) for name in self.recipe.engines]
-
-        def check(prompt: str, text: str) -> str | None:
-            return refusal(prompt, text, targets[prompt], self.recipe.bounds)
-
-        found = rephrase([pair.prompt for pair in shard.pairs], engines, check)
+        bounds, chat = self.recipe.bounds, None if self.chat is None else self.chat.model
+        engines = in_turn(self.recipe.engines, Setting(self.seed, written, bounds.code, chat, self.recipe.strength))
+        found = rephrase_checked({pair.prompt: pair.target for pair in shard.pairs}, engines, bounds)
         return [
             {
                 "place": place,

@@ -38,3 +38,11 @@ class CaseError(ClmeevalError):
 
 class ResultsError(ClmeevalError):
     """A results folder is damaged, or belongs to another configuration."""
+
+
+class ChatError(ClmeevalError):
+    """A chat server refuses or fails in a way that no retry mends; replies received before are in the cache."""
+
+
+class BudgetSpent(ChatError):  # noqa: N818 - a bound that was asked for, not a failure
+    """The next request would pass the largest number of requests or cost; replies received before are in the cache."""

@@ -83,8 +83,7 @@ class SyntaxEngine:
     calls that pass these by name; nor, for builtins such as ``len``, what happens if a module gives their name away.
 
     Args:
-        setting: Holds the seed.
-        strength: How many kinds of rewriting one function gets at most; quotes, which are layout, don't count.
+        setting: Holds the seed and the strength; quotes, which are layout, don't count as a kind.
 
     Raises:
         ConfigError: If the strength is below 1.
@@ -94,11 +93,13 @@ class SyntaxEngine:
     version = "1"
     model = ""
 
-    def __init__(self, setting: Setting, strength: int = 3) -> None:
-        if strength < 1:
-            raise ConfigError(f"a strength of {strength} rewrites nothing: give the number of kinds, 1 or more.")
+    def __init__(self, setting: Setting) -> None:
+        if setting.strength < 1:
+            raise ConfigError(
+                f"a strength of {setting.strength} rewrites nothing: give the number of kinds, 1 or more."
+            )
         self._seed = setting.seed
-        self._strength = strength
+        self._strength = setting.strength
 
     def rewrite(self, prompts: Sequence[str]) -> list[str | None]:
         """Each function in other words; None where there is no way, or none that is certain to mean the same."""

@@ -45,6 +45,7 @@ LIBRARIES = {
     "torch": ((f"{KERNEL}.evaluation",), TORCH_FREE),
     "transformers": ((f"{KERNEL}.evaluation",), TORCH_FREE),
     "openai": ((f"{KERNEL}.llm",), ()),
+    "httpx2": ((f"{KERNEL}.llm",), ()),
     "huggingface_hub": ((f"{KERNEL}.hub", f"{KERNEL}.builders.sources"), ()),
     "tree_sitter": ((f"{KERNEL}.syntax",), ()),
     "tree_sitter_python": ((f"{KERNEL}.syntax",), ()),
@@ -229,6 +230,7 @@ def test_importing_the_package_is_quick():
     ("module", "heavy"),
     [
         (KERNEL, {"torch", "transformers", "datasets", "pyarrow", "huggingface_hub", "openai", "tree_sitter", "numpy"}),
+        (f"{KERNEL}.llm", {"openai", "httpx2"}),
         (f"{KERNEL}.storage", {"torch", "datasets", "pyarrow", "huggingface_hub", "jinja2"}),
         (f"{KERNEL}.hub", {"torch", "datasets", "pyarrow", "huggingface_hub"}),
         (f"{KERNEL}.builders.cli", {"torch", "transformers", "datasets", "tree_sitter", "openai"}),

@@ -36,7 +36,7 @@ CODE = '''def find(self, rows, limit=0):
 
 
 def rewrite(code, seed=0, strength=3):
-    return SyntaxEngine(Setting(seed=seed), strength).rewrite([code])[0]
+    return SyntaxEngine(Setting(seed=seed, strength=strength)).rewrite([code])[0]
 
 
 def test_it_keeps_to_the_protocol():
@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_and_another_seed_something_else():
 def test_the_strength_bounds_the_kinds(strength):
     used = set()
     for seed in range(12):
-        kinds = SyntaxEngine(Setting(seed=seed), strength).rewritten(CODE).kinds
+        kinds = SyntaxEngine(Setting(seed=seed, strength=strength)).rewritten(CODE).kinds
         assert 1 <= len(kinds) <= strength
         assert len(set(kinds)) == len(kinds)
         assert set(kinds) <= {NAMES, *KINDS, *SLIGHT}
@@ -72,7 +72,7 @@ def test_more_strength_changes_more():
 
 def test_a_strength_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="a strength of 0 rewrites nothing"):
-        SyntaxEngine(Setting(), 0)
+        SyntaxEngine(Setting(strength=0))
 
 
 def test_comments_docstrings_and_the_first_argument_stay():
