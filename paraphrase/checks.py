@@ -81,7 +81,7 @@ def _code_refusals(prompt: str, rephrased: str) -> Iterator[str | None]:
 
 
 def _text_refusals(prompt: str, rephrased: str, target: str) -> Iterator[str | None]:
-    if not all(word in rephrased for word in _needed(prompt, target)):
+    if not all(_has(rephrased, word) for word in _needed(prompt, target)):
         yield "leaves out a name or literal of the answer"
     yield truncated(prompt, rephrased)
     yield another_language(prompt, rephrased)
@@ -123,7 +123,12 @@ def _ascii_share(text: str) -> float:
 def _needed(prompt: str, target: str) -> list[str]:
     """The names and literals in the target that nobody knows without the prompt."""
     marked = (next(filter(None, found.groups())) for found in _MARKED.finditer(prompt))
-    return [word for word in marked if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", target)]
+    return [word for word in marked if _has(target, word)]
+
+
+def _has(text: str, word: str) -> bool:
+    """Whether a text has that name or literal, and not as a part of a longer one."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
 
 
 def _folded(text: str) -> str:

@@ -1,5 +1,6 @@
 """Rewordings by a chat model."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ _REPLY = (
     'Answer with one JSON object that has the single field "rewritten", without anything before or after it. '
     'Example: {"rewritten": %s}'
 )
+_EXAMPLE_INTENT = "How can I put the items of `a` in descending order?"
+_EXAMPLE_FUNCTION = "def total(items):\n    return sum(each for each in items)"
 _INTENT = "\n".join(
     (
         "You reword requests about Python programming. You get one request and write the same request in other words.",
@@ -27,7 +30,7 @@ _INTENT = "\n".join(
         "- Keep all names, numbers, quoted strings and whatever stands in backticks or quotes as they are.",
         "- Write one plain English sentence without quotes around it.",
         NOTE,
-        _REPLY % '"How can I put the items of `a` in descending order?"',
+        _REPLY % json.dumps(_EXAMPLE_INTENT),
     )
 )
 _FUNCTION = "\n".join(
@@ -38,7 +41,7 @@ _FUNCTION = "\n".join(
         "- Rename local variables, and use equivalent loops, conditions, comprehensions and string formatting.",
         "- Write the whole function and nothing else, without a docstring, a code fence or an example.",
         NOTE,
-        _REPLY % r'"def total(items):\n    return sum(each for each in items)"',
+        _REPLY % json.dumps(_EXAMPLE_FUNCTION),
     )
 )
 _OWN_TOKENS = 200  # for the JSON around a rewording, and for a rewording that is longer than a short prompt
@@ -99,7 +102,8 @@ class LlmEngine:
 
     def _wording(self, prompt: str, reply: ChatReply) -> str | None:
         text = None if reply.value is None else reply.value.get("rewritten")
-        if isinstance(text, str) and text.strip():
-            return text.strip()
-        self._flaws[prompt] = reply.flaw.partition(":")[0] or "empty"
+        text = text.strip() if isinstance(text, str) else ""
+        if text and text not in (_EXAMPLE_INTENT, _EXAMPLE_FUNCTION):
+            return text
+        self._flaws[prompt] = "repeats the example" if text else reply.flaw.partition(":")[0] or "empty"
         return None

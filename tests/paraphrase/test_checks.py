@@ -28,6 +28,7 @@ OPEN = "breaks off in a bracket or quote"
         ("put 5 of `a` in 'b'", "how to put 5 of it in 'b'?", "b = a[:5]", TEXT, LEFT_OUT),
         ("put 5 of `a` in 'b'", "how to put 5 of `a` in it?", "b = a[:5]", TEXT, LEFT_OUT),
         ("put 5 of `a` in 'b'", "how to put some of it in it?", "c = d[:55]", TEXT, None),
+        ("turn integer `n` into text", "turning an int into a text", "str(n)", TEXT, LEFT_OUT),
         ("def f(): return 1", "def f(: return 1", "One.", CODE, "does not parse"),
         ("def f():\n    x = 1", "def f():\n    y = 1", "One.", CODE, None),
         ("def f():\n    x = 1", "def g():\n    x = 1", "One.", CODE, "another function name"),

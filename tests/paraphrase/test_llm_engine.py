@@ -117,6 +117,7 @@ def test_the_attempt_that_passes_is_taken_and_nothing_is_asked_after_it():
         (reply("", "empty"), "llm: empty"),
         (reply("", "refused: it is about `a`"), "llm: refused"),
         (reply(" \n "), "llm: empty"),
+        (reply("How can I put the items of `a` in descending order?"), "llm: repeats the example"),
         (ChatReply({"rewritten": 7}, "", "", False), "llm: empty"),
         (reply(SORT), "llm: the same text"),
         (reply("call a.sort()"), "llm: contains the target"),
