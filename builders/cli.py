@@ -125,6 +125,7 @@ def _builder(benchmark: str) -> Callable[..., None]:
         llm_base_url: options.LlmBaseUrl = None,
         llm_model: options.LlmModel = None,
         llm_concurrency: options.LlmConcurrency = None,
+        llm_timeout: options.LlmTimeout = None,
         llm_cache: options.LlmCache = None,
         llm_batch: options.LlmBatch = False,
         max_requests: options.MaxRequests = None,
@@ -134,7 +135,7 @@ def _builder(benchmark: str) -> Callable[..., None]:
     ) -> None:
         check_out(out)
         chat = options.chat(
-            *(llm_base_url, llm_model, llm_concurrency, llm_cache, llm_batch),
+            *(llm_base_url, llm_model, llm_concurrency, llm_timeout, llm_cache, llm_batch),
             *(max_requests, max_cost, price_in, price_out),
         )
         rules = options.recipe(benchmark, recipe, source, setting, neighbours)
@@ -207,6 +208,7 @@ def paraphrase(
     llm_base_url: options.LlmBaseUrl = None,
     llm_model: options.LlmModel = None,
     llm_concurrency: options.LlmConcurrency = None,
+    llm_timeout: options.LlmTimeout = None,
     llm_cache: options.LlmCache = None,
     llm_batch: options.LlmBatch = False,
     max_requests: options.MaxRequests = None,
@@ -218,7 +220,7 @@ def paraphrase(
     from clmeeval_data.builders import rephrased
 
     chat = options.chat(
-        *(llm_base_url, llm_model, llm_concurrency, llm_cache, llm_batch),
+        *(llm_base_url, llm_model, llm_concurrency, llm_timeout, llm_cache, llm_batch),
         *(max_requests, max_cost, price_in, price_out),
     )
     task = rephrased.Task(tuple(engine or ()), seed, chat, runs, strength)

@@ -94,6 +94,7 @@ LlmBaseUrl = Annotated[
 ]
 LlmModel = Annotated[str | None, typer.Option(metavar="NAME", help="The model, as the server names it.")]
 LlmConcurrency = Annotated[int | None, typer.Option(help="How many requests may be under way at once; by default 8.")]
+LlmTimeout = Annotated[float | None, typer.Option(help="Seconds that one reply may take; by default 60.")]
 LlmCache = Annotated[
     Path | None, typer.Option(help="The folder in which replies are kept; by default the user's cache folder.")
 ]
@@ -153,6 +154,7 @@ def chat(
     base_url: str | None,
     model: str | None,
     concurrency: int | None,
+    timeout: float | None,
     cache: Path | None,
     batch: bool,
     max_requests: int | None,
@@ -167,6 +169,7 @@ def chat(
     """
     given: dict[str, Any] = {
         "concurrency": concurrency,
+        "timeout": timeout,
         "cache": cache,
         "batch": batch or None,
         "max_requests": max_requests,
