@@ -15,8 +15,8 @@ from functools import lru_cache
 from rapidfuzz import fuzz
 
 from clmeeval_data import syntax
-from clmeeval_data.builders.english import stem
 from clmeeval_data.builders.sources import Pair
+from clmeeval_data.english import stem
 from clmeeval_data.records import BENCHMARKS
 
 # Words in which two wordings of one request may differ. "Not", "without" and the like are none of them.

@@ -13,9 +13,9 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import Indel
 
 from clmeeval_data import syntax
-from clmeeval_data.builders.english import FUNCTION_WORDS
 from clmeeval_data.builders.recipes import Locality
 from clmeeval_data.builders.sources import Pair
+from clmeeval_data.english import FUNCTION_WORDS
 
 _REMEMBERED = 50_000  # pairs whose meaning is kept
 # Words of a request that say nothing of what is asked for.

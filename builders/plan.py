@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from clmeeval_data import builders, llm, paraphrase, records, syntax
+from clmeeval_data import builders, english, llm, paraphrase, records, syntax
 from clmeeval_data.builders.chat import Chat
 from clmeeval_data.builders.funnel import Funnel
 from clmeeval_data.builders.licences import Licences
@@ -168,7 +168,7 @@ def _digest_of_code() -> str:
 
 
 def _code() -> Iterator[Path]:
-    yield from (Path(str(module.__file__)) for module in (records, syntax))
+    yield from (Path(str(module.__file__)) for module in (english, records, syntax))
     for package in (builders, llm, paraphrase):
         for path in Path(str(package.__file__)).parent.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rapidfuzz import fuzz
 
 from clmeeval_data import syntax
+from clmeeval_data.english import foreign
 from clmeeval_data.paraphrase.residue import residue
 from clmeeval_data.paraphrase.signatures import signature_difference
 
@@ -85,6 +86,7 @@ def _text_refusals(prompt: str, rephrased: str, target: str) -> Iterator[str | N
         yield "leaves out a name or literal of the answer"
     yield truncated(prompt, rephrased)
     yield another_language(prompt, rephrased)
+    yield None if foreign(prompt, 0.0) else foreign(rephrased, 0.0)
 
 
 def truncated(prompt: str, rephrased: str) -> str | None:
@@ -100,10 +102,7 @@ def truncated(prompt: str, rephrased: str) -> str | None:
 
 
 def another_language(prompt: str, rephrased: str) -> str | None:
-    """The letters are those of the prompt: hardly fewer of them are ASCII.
-
-    A light check, which can't tell English from another language in Latin letters.
-    """
+    """The letters are those of the prompt: hardly fewer of them are ASCII."""
     lost = _ascii_share(prompt) - _ascii_share(rephrased)
     return "another language: its letters" if lost > _MOST_FOREIGN else None
 

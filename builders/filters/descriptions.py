@@ -2,8 +2,8 @@
 
 import re
 
-from clmeeval_data.builders.english import foreign, has_function_word
 from clmeeval_data.builders.sources import Pair
+from clmeeval_data.english import foreign, has_function_word
 
 # Openings of descriptions that say where a function belongs, or what to read instead, rather than what it does.
 _BOILERPLATE = re.compile(

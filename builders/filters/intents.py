@@ -2,9 +2,9 @@
 
 import re
 
-from clmeeval_data.builders.english import foreign
 from clmeeval_data.builders.filters.lexical import content, is_title
 from clmeeval_data.builders.sources import Pair
+from clmeeval_data.english import foreign
 
 
 def _any_of(alternatives: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Set as AbstractSet
 from functools import cache, lru_cache
 
 from clmeeval_data import syntax
-from clmeeval_data.builders.english import FUNCTION_WORDS, stem
 from clmeeval_data.builders.sources import Pair
+from clmeeval_data.english import FUNCTION_WORDS, stem
 
 # Words of questions about programming that say nothing about what is asked.
 _EMPTY = frozenset(

@@ -34,6 +34,8 @@ OPEN = "breaks off in a bracket or quote"
         ("def f():\n    x = 1", "def g():\n    x = 1", "One.", CODE, "another function name"),
         ("sort list `a`", "Sure, put `a` in order", "a.sort()", TEXT, "chat residue"),
         ("sort list `a`", "put `a in order", "x()", TEXT, OPEN),
+        ("sort the list `a`", "ordenar la lista `a` por una clave", "x()", TEXT, "not English: its words"),
+        ("sort the list `a`", "sortiere die Liste `a` und zwar mit Python", "x()", TEXT, "not English: its words"),
         ("sort the list `a`", "упорядочить список `a`", "x()", TEXT, "another language: its letters"),
         (
             "def f():\n    x = 1",

@@ -1,4 +1,4 @@
-"""The little that the builders know about English: which words carry no content, and what is another language."""
+"""The little that is known here about English: which words carry no content, and what is another language."""
 
 import re
 
@@ -23,12 +23,6 @@ _FOREIGN = {
 _FOREIGN_WORDS = {name: frozenset(words.split()) for name, words in _FOREIGN.items()}
 _ENDINGS = ("ings", "ing", "ies", "ied", "ers", "ed", "es", "er", "e", "s", "y")
 _LITERAL = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"")
-
-
-def content_words(text: str) -> frozenset[str]:
-    """The words of a text that carry its meaning, without case and plural: texts with the same ones say the same."""
-    found = re.findall(r"\w+", text.casefold())
-    return frozenset(re.sub(r"(?<=\w{3})s$", "", word) for word in found if word not in FUNCTION_WORDS)
 
 
 def has_function_word(text: str) -> bool:

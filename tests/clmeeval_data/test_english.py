@@ -1,8 +1,8 @@
-"""What the builders know about English."""
+"""What is known here about English."""
 
 import pytest
 
-from clmeeval_data.builders.english import content_words, foreign, has_function_word, stem
+from clmeeval_data.english import foreign, has_function_word, stem
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,6 @@ def test_forms_of_a_word_have_one_stem(words):
 
 def test_stems_are_not_too_short():
     assert [stem(word) for word in ("is", "the", "des", "ring", "sing")] == ["is", "the", "des", "ring", "sing"]
-
-
-def test_content_words_leave_out_function_words_case_and_plural():
-    assert content_words("Sort the Lists of a file") == {"sort", "list", "file"}
 
 
 def test_function_words():
