@@ -53,10 +53,10 @@ $(DEMO)/clmeeval/%/manifest.json: $(BUILDERS) | install
 	touch $@
 
 test: install ## all tests, the ones with the real model too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 quick: install ## the tests without the real model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: install ## lint and format
 	$(BIN)/ruff check .
