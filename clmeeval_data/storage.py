@@ -23,13 +23,14 @@ from typing import Any
 import clmeeval_data
 from clmeeval_data.atomic import written_aside
 from clmeeval_data.card import write_card
+from clmeeval_data.croissant import CROISSANT, write_croissant
 from clmeeval_data.errors import DatasetError, SourceError
 from clmeeval_data.records import BENCHMARKS, SPLITS, Benchmark, Record
 from clmeeval_data.schema import SCHEMA_VERSION, arrow_schema, schema_differences
 
 MANIFEST = "manifest.json"
 DROPPED = "dropped.jsonl.gz"
-_OURS = ("data", MANIFEST, "README.md", DROPPED)
+_OURS = ("data", MANIFEST, "README.md", CROISSANT, DROPPED)
 _ROWS_AT_ONCE = 10_000
 
 
@@ -85,6 +86,7 @@ def write_dataset(
                 _write_lines(aside / DROPPED, dropped, packed=True)
             rows = {split: read_parquet(parquet_path(aside, split), benchmark) for split in SPLITS}
             write_card(aside, benchmark, rows, whole)
+            write_croissant(aside, benchmark, rows)
     except OSError as error:
         raise DatasetError(
             f"cannot write the dataset {folder}: {error.strerror or error}. Choose a folder that you may write to"

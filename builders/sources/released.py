@@ -3,6 +3,9 @@
 A case is ``{"case_id", "edit_request": {"intent", "rewritten_intent", "snippet"}, "neighborhoods": {"items":
 [{"intent"}, ...], "answers": {MODEL: [...]}}}``, with ``code``, ``code_rewrite`` and ``code_doc`` for CSNE. The answers
 are those of models before the edit; which answer to a neighbour is right, the form does not say.
+
+A case that ``clmeeval-build export`` wrote has all else of its record under the key ``clmeeval``, and comes back as it
+was.
 """
 
 import re
@@ -19,6 +22,7 @@ from clmeeval_data.builders.sources.corpus import FileSource
 from clmeeval_data.builders.sources.fields import content_key, text_or_none, unusable
 from clmeeval_data.builders.sources.formats import excerpt
 from clmeeval_data.builders.sources.functions import function_name
+from clmeeval_data.export.code_llmedit import OURS, from_case
 from clmeeval_data.records import BENCHMARKS, Benchmark, Provenance, Record, Rephrasing
 
 
@@ -34,14 +38,18 @@ class Released(FileSource):
     summary = "CNLE or CSNE in the form in which the paper released them"
     default = None
     wanted = re.compile(r"\.jsonl?(\.gz)?$")
-    fields = ("case_id", "edit_request", "neighborhoods")
+    fields = ("case_id", "edit_request", "neighborhoods", OURS)
 
     def pairs(self, row: Row) -> Iterator[Reading]:
-        """The pair of a case, whose code is left as it was released."""
+        """The pair of a case, whose code is left as it was released; an exported one keeps its name and provenance."""
         benchmark = BENCHMARKS[self.benchmark]
         request = _request(row, benchmark)
         if isinstance(request, Unreadable | Skipped):
             yield request
+            return
+        if OURS in row:
+            exported = _exported(row, benchmark)
+            yield exported if isinstance(exported, Unreadable) else _pair(exported, benchmark)
             return
         prompt = request[benchmark.prompt_field]
         name = function_name(prompt) if benchmark.name == "csne" else ""
@@ -65,7 +73,8 @@ class ReleasedCases:
 
     Args:
         records: The cases in their order, under our ids. A neighbour's own answer is the target of the case that has
-            it for its prompt, and "" where the file has none; its similarity is rapidfuzz's plain ratio.
+            it for its prompt, and "" where the file has none; its similarity is rapidfuzz's plain ratio. An exported
+            case is the record that it was made of.
         unreadable: The cases that are damaged or empty.
         unanswered: How many neighbours have no answer.
     """
@@ -89,11 +98,11 @@ def records(path: Path, benchmark: Benchmark[Any]) -> ReleasedCases:
     unreadable = [reading for reading in readings if not isinstance(reading, Pair)]
     for row, pair in zip(rows, readings, strict=True):
         if isinstance(pair, Pair):
-            items = _neighbours(row, benchmark)
-            if isinstance(items, Unreadable | Skipped):
-                unreadable.append(items)
+            reading = from_case(benchmark, row) if OURS in row else _record(row, pair, answers, benchmark)
+            if isinstance(reading, Unreadable | Skipped):
+                unreadable.append(reading)
             else:
-                found.append(_record(pair, items, answers, benchmark))
+                found.append(reading)
     unanswered = sum(not getattr(near, benchmark.target_field) for record in found for near in record.neighborhood)
     return ReleasedCases(found, unreadable, unanswered)
 
@@ -120,7 +129,28 @@ def _neighbours(row: Row, benchmark: Benchmark[Any]) -> list[str] | Unreadable |
     return flaw or [item[benchmark.prompt_field] for item in items]
 
 
-def _record(pair: Pair, items: Sequence[str], answers: Mapping[str, str], benchmark: Benchmark[Any]) -> Record:
+def _exported(row: Row, benchmark: Benchmark[Any]) -> Record | Unreadable:
+    """The record of which an exported case was made, or what is wrong with it."""
+    try:
+        return from_case(benchmark, row)
+    except ValueError as error:
+        return Unreadable(f"field {OURS!r}: {error}", excerpt(row))
+
+
+def _pair(record: Record, benchmark: Benchmark[Any]) -> Pair:
+    prompt, target, rephrasing = (
+        getattr(record, field) for field in (benchmark.prompt_field, benchmark.target_field, benchmark.rephrased_field)
+    )
+    return Pair(prompt, target, getattr(record, "func_name", ""), rephrasing or None, record.provenance)
+
+
+def _record(
+    row: Row, pair: Pair, answers: Mapping[str, str], benchmark: Benchmark[Any]
+) -> Record | Unreadable | Skipped:
+    """A released case as a record, or what is wrong with its neighbours."""
+    items = _neighbours(row, benchmark)
+    if isinstance(items, Unreadable | Skipped):
+        return items
     close = sorted(((fuzz.ratio(pair.prompt, item), item) for item in items), key=lambda each: -each[0])
     fields = {
         "case_id": benchmark.case_id(pair.prompt, pair.target),

@@ -6,10 +6,21 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 from jinja2 import UndefinedError
 
-from clmeeval_data.card import Share, Spread, measure, render_card
+from clmeeval_data.card import Funnel, Share, Spread, Step, funnel_of, measure, render_card
+from clmeeval_data.errors import DatasetError
 from clmeeval_data.records import BENCHMARKS, CNLE, SPLITS, Provenance, Rephrasing
 from clmeeval_data.schema import features
-from clmeeval_data.storage import write_dataset
+from clmeeval_data.storage import read_manifest, write_dataset
+
+FUNNEL = {
+    "read": 40,
+    "kept": 9,
+    "dropped": [
+        {"step": "length", "reason": "too short", "count": 5},
+        {"step": "length", "reason": "too long", "count": 6},
+        {"step": "a | b", "reason": "the same", "count": 20},
+    ],
+}
 
 
 @pytest.fixture
@@ -77,7 +88,11 @@ def test_size_category(cnle_splits, total, category):
 
 def test_counts_are_measured(mixed):
     text = (mixed / "README.md").read_text(encoding="utf-8")
-    assert table(text, "Splits") == [["train", "3"], ["validation", "3"], ["test", "3"], ["all", "9"]]
+    hashes = read_manifest(mixed)["splits"]
+    assert table(text, "Splits") == [
+        *([split, "3", f"`{hashes[split]['sha256']}`"] for split in SPLITS),
+        ["all", "9", "-"],
+    ]
     assert table(text, "Sources and licences") == [
         ["sample", "CC-BY-SA-4.0", "7", "77.8 %"],
         ["sample", "GPL-3.0-or-later", "1", "11.1 %"],
@@ -147,3 +162,85 @@ def test_a_name_that_a_template_lacks_is_an_error(cnle_splits):
 def test_a_limit_is_text_and_not_a_template(tmp_path, cnle_splits):
     write_dataset(tmp_path / "d", CNLE, cnle_splits, {"limits": ["{{ 6 * 7 }} <b> & 'so'"]})
     assert "- {{ 6 * 7 }} <b> & 'so'\n" in (tmp_path / "d" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_funnel_is_told_by_step(tmp_path, cnle_splits):
+    files = [{"address": "a.jsonl", "size": 700}, {"address": "b.jsonl", "size": 34}]
+    sources = [{"name": "mine", "summary": "my | own", "files": files}, {"name": "none", "summary": "", "files": []}]
+    write_dataset(tmp_path / "d", CNLE, cnle_splits, {"funnel": FUNNEL, "sources": sources})
+    text = (tmp_path / "d" / "README.md").read_text(encoding="utf-8")
+    assert "40 rows were read, 31 were dropped, and 9 became cases." in text
+    section = text.split("## How it was built\n")[1].split("\n## ")[0]
+    steps, files = section.split("The rows come from these files:")
+    assert [line for line in steps.splitlines() if line.startswith("|")] == [
+        "| step | rows dropped | rows left |",
+        "|---|---:|---:|",
+        "| read | - | 40 |",
+        "| length | 11 | 29 |",
+        "| a \\| b | 20 | 9 |",
+        "| kept | - | 9 |",
+    ]
+    assert files.strip().splitlines()[2:] == ["| mine | my \\| own | 2 | 734 |", "| none | - | 0 | 0 |"]
+
+
+def test_a_dataset_that_was_not_built_from_rows_has_no_funnel(mixed):
+    text = (mixed / "README.md").read_text(encoding="utf-8")
+    assert "How it was built" not in text
+    assert funnel_of({}, 9) is None
+
+
+def test_funnels():
+    assert funnel_of({"funnel": FUNNEL}, 9) == Funnel(40, [Step("length", 11, 29), Step("a | b", 20, 9)], 9)
+    assert funnel_of({"funnel": {"read": 3, "kept": 3, "dropped": []}}, 3) == Funnel(3, [], 3)
+
+
+@pytest.mark.parametrize(
+    ("funnel", "message"),
+    [
+        ({**FUNNEL, "read": 41}, "41 rows read, 31 dropped, 9 kept, and 9 cases in the dataset"),
+        ({**FUNNEL, "kept": 8, "read": 39}, "39 rows read, 31 dropped, 8 kept, and 9 cases"),
+        ({"read": 1, "kept": 1}, "can't be read \\(KeyError\\('dropped'\\)\\)"),
+        ({**FUNNEL, "dropped": [3]}, "can't be read \\(TypeError"),
+        ({**FUNNEL, "read": "many"}, "can't be read \\(ValueError"),
+        (None, "can't be read"),
+    ],
+)
+def test_a_funnel_that_does_not_fit_the_cases_is_an_error_and_nothing_is_written(
+    tmp_path, cnle_splits, funnel, message
+):
+    with pytest.raises(DatasetError, match=message):
+        write_dataset(tmp_path / "d", CNLE, cnle_splits, {"funnel": funnel})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cases_without_a_known_licence_are_a_limit(tmp_path, cnle_splits, mixed):
+    for place in (0, 2):
+        case = cnle_splits["test"][place]
+        unknown = replace(case.provenance, licence="LicenseRef-unknown")
+        cnle_splits["test"][place] = replace(case, provenance=unknown)
+    write_dataset(tmp_path / "d", CNLE, cnle_splits, {})
+    text = (tmp_path / "d" / "README.md").read_text(encoding="utf-8")
+    assert "- The licence of 2 of the 9 cases is not known (`LicenseRef-unknown`).\n" in text
+    assert "is not known" not in (mixed / "README.md").read_text(encoding="utf-8")
+
+
+def test_tasks(cnle_folder, csne_folder):
+    tasks = [
+        DatasetCard.load(each / "README.md").data.to_dict()["task_categories"] for each in (cnle_folder, csne_folder)
+    ]
+    assert tasks == [["text-generation"], ["text-generation", "summarization"]]
+
+
+def test_types_of_columns(csne_folder):
+    text = (csne_folder / "README.md").read_text(encoding="utf-8")
+    types = {row[0].strip("`"): row[1] for row in table(text, "Fields")}
+    assert types == {
+        "case_id": "string",
+        "func_name": "string",
+        "code": "string",
+        "code_rewrite": "string",
+        "code_doc": "string",
+        "neighborhood": "list of {`code`, `code_doc`, `similarity`}",
+        "provenance": "{`source`, `origin`, `group`, `licence`}",
+        "rephrasing": "{`engine`, `model`, `version`}",
+    }

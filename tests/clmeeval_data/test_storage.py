@@ -60,6 +60,7 @@ def test_a_case_without_neighbours_round_trips(tmp_path, cnle_records):
 def test_a_dataset_is_these_files(cnle_folder):
     assert sorted(contents(cnle_folder)) == [
         "README.md",
+        "croissant.json",
         "data/test-00000-of-00001.parquet",
         "data/train-00000-of-00001.parquet",
         "data/validation-00000-of-00001.parquet",
