@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from clmeeval_data.builders import export_command, options
+from clmeeval_data.builders import export_command, options, publish_command
 from clmeeval_data.builders.damage import Tolerance
 from clmeeval_data.builders.execution import open_executor
 from clmeeval_data.builders.licences import licences_named
@@ -162,6 +162,7 @@ def _builder(benchmark: str) -> Callable[..., None]:
 
 
 export_command.add_to(app)
+publish_command.add_to(app)
 app.command("cnle", help=CNLE_HELP)(_builder("cnle"))
 app.command("csne", help=CSNE_HELP)(_builder("csne"))
 

@@ -46,3 +46,7 @@ class ChatError(ClmeevalError):
 
 class BudgetSpent(ChatError):  # noqa: N818 - a bound that was asked for, not a failure
     """The next request would pass the largest number of requests or cost; replies received before are in the cache."""
+
+
+class PublishError(ClmeevalError):
+    """A release cannot be published: what is published stays whole, and the message says what it is."""

@@ -1,0 +1,302 @@
+"""From a build to ``load_dataset`` in a fresh process with an empty cache, through a Hub on loopback."""
+
+import gzip
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from clmeeval_data import storage
+from clmeeval_data.records import CNLE, SPLITS
+
+ROOT = Path(__file__).parents[3]
+CORPORA = ROOT.parent / "shared" / "data"
+# runs clmeeval-build publish with each list of arguments, in turn
+PUBLISH = """
+import json, sys
+import typer
+from clmeeval_data.builders.publish_command import add_to
+from clmeeval_data.shell import run_app
+
+app = typer.Typer(pretty_exceptions_enable=False)
+add_to(app)
+app.command("other")(lambda: None)
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["clmeeval-build", "publish", *arguments]
+    try:
+        run_app(app)
+    except SystemExit as ended:
+        print("exit", ended.code, flush=True)
+"""
+# reads datasets in each of the ways that are asked for: {key: [arguments, options]}
+READ = """
+import json, sys
+from datasets import load_dataset
+
+found = {}
+for key, (arguments, options) in json.loads(sys.argv[1]).items():
+    loaded = load_dataset(*arguments, **options)
+    found[key] = {name: list(rows) for name, rows in loaded.items()} if isinstance(loaded, dict) else list(loaded)
+json.dump(found, sys.stdout)
+"""
+HELPERS = """
+import json, sys
+from dataclasses import asdict
+from clmeeval_data import load_cnle, load_csne
+from clmeeval_data.errors import DatasetError
+from clmeeval_data.hub import open_split
+
+found = {
+    "records": [asdict(case) for case in load_cnle(split="train", revision="v1.0.0", config="sample")],
+    "dataset": load_csne(as_dataset=True).to_list(),
+    "benchmark": open_split("clmeeval/csne", "validation").benchmark.name,
+}
+for key, options in {
+    "revision": {"revision": "v9"}, "config": {"config": "none"}, "name": {"location": "clmeeval/none"}
+}.items():
+    try:
+        load_cnle(**options)
+    except DatasetError as error:
+        found[key] = str(error)
+json.dump(found, sys.stdout)
+"""
+
+
+@pytest.fixture
+def client(served, tmp_path):
+    """Run Python in a fresh process that knows the Hub on loopback, with caches of its own that are empty."""
+
+    def client(code, *arguments, token="", xet=False, endpoint=None):
+        home = tmp_path / "homes" / uuid.uuid4().hex
+        home.mkdir(parents=True)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING_FACE"))}
+        hub = {"HF_ENDPOINT": endpoint or served.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        hub["HF_HUB_DISABLE_XET"] = "0" if xet else "1"
+        environment = {
+            **kept,
+            **hub,
+            "PYTHONPATH": str(ROOT),
+            "HF_DATASETS_CACHE": str(home / "datasets"),
+            **({"HF_TOKEN": token} if token else {}),
+        }
+        command = [sys.executable, "-c", code, *(json.dumps(argument) for argument in arguments)]
+        done = subprocess.run(
+            command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert not token or token not in done.stdout + done.stderr
+        return done
+
+    return client
+
+
+@pytest.fixture
+def read(client):
+    """What ``load_dataset`` gives to each of some calls, in one fresh process."""
+
+    def read(endpoint=None, **calls):
+        done = client(READ, calls, endpoint=endpoint)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return read
+
+
+def rows(folder, split):
+    """The rows of a split as they were built."""
+    return storage.read_parquet(storage.parquet_path(folder, split), storage.benchmark_of(folder))
+
+
+def built(folder, *arguments):
+    """A dataset from the command that a user gives."""
+    command = [sys.executable, "-m", "clmeeval_data.builders.cli", *arguments, "--out", str(folder)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    return folder
+
+
+def test_published_datasets_load_in_a_fresh_process(client, read, served, tmp_path, csne_folder, writer):
+    cnle, small = built(tmp_path / "cnle", "cnle"), built(tmp_path / "small", "cnle", "--limit", "30")
+    to_cnle, to_csne = ("--repo", "clmeeval/cnle"), ("--repo", "clmeeval/csne")
+    commands = [
+        [str(small), *to_cnle, "--config", "sample"],
+        [str(cnle), *to_cnle, "--tag", "v1.0.0"],
+        [str(csne_folder), *to_csne, "--tag", "v1.0.0", "--private"],
+        [str(cnle), *to_cnle, "--tag", "v1.0.0"],
+        [str(cnle), *to_cnle, "--dry-run"],
+        [str(cnle), "--repo", "somebody/cnle"],
+    ]
+    published = client(PUBLISH, commands, token=writer)
+    lines = published.stdout.splitlines()
+    oid = served.repos["clmeeval/cnle"].head.oid
+    assert [line for line in lines if line.startswith("exit")] == ["exit 0"] * 5 + ["exit 2"], published
+    assert lines[2:4] == [f"clmeeval/cnle: published in commit {oid}, tagged v1.0.0", "exit 0"]
+    assert f"clmeeval/cnle: unchanged, at commit {oid}" in lines
+    assert published.stderr.count("\n") == 1
+    assert published.stderr.startswith("error: somebody/cnle cannot be created on the Hub: this token may not do that.")
+    assert served.repos["clmeeval/csne"].private and "somebody/cnle" not in served.repos
+
+    served.repos["clmeeval/csne"].private = False
+    found = read(
+        whole=[["clmeeval/cnle"], {}],
+        csne=[["clmeeval/csne"], {"revision": "v1.0.0"}],
+        split=[["clmeeval/cnle"], {"split": "validation"}],
+        stream=[["clmeeval/cnle"], {"split": "test", "streaming": True}],
+        tagged=[["clmeeval/cnle"], {"split": "train", "revision": "v1.0.0"}],
+        config=[["clmeeval/cnle", "sample"], {}],
+        config_stream=[["clmeeval/cnle", "sample"], {"split": "test", "streaming": True, "revision": "v1.0.0"}],
+    )
+    assert found["whole"] == {split: rows(cnle, split) for split in SPLITS}
+    assert found["csne"] == {split: rows(csne_folder, split) for split in SPLITS}
+    assert found["split"] == rows(cnle, "validation")
+    assert found["stream"] == rows(cnle, "test")
+    assert found["tagged"] == rows(cnle, "train")
+    assert found["config"] == {split: rows(small, split) for split in SPLITS}
+    assert found["config_stream"] == rows(small, "test")
+    assert sum(len(rows(small, split)) for split in SPLITS) == 30
+
+    helped = client(HELPERS)
+    assert helped.returncode == 0, helped.stderr
+    found = json.loads(helped.stdout)
+    assert found["records"] == json.loads(json.dumps(rows(small, "train")))
+    assert found["dataset"] == rows(csne_folder, "test")
+    assert found["benchmark"] == "csne"
+    assert "cannot be loaded from the Hub at revision 'v9': " in found["revision"]
+    assert "its test split of its configuration 'none' cannot be loaded from the Hub: " in found["config"]
+    assert "'clmeeval/none' is not a folder here, and its test split cannot be loaded from the Hub: " in found["name"]
+
+
+def test_a_reader_sees_the_old_release_until_the_new_one_is_whole(
+    client, read, served, tmp_path, cnle_folder, cnle_splits, writer
+):
+    new = tmp_path / "new" / "cnle"
+    storage.write_dataset(new, CNLE, {**cnle_splits, "test": cnle_splits["test"][:2]}, {})
+    command = [str(new), "--repo", "clmeeval/cnle", "--tag", "v1.1.0"]
+    first = [str(cnle_folder), "--repo", "clmeeval/cnle", "--tag", "v1.0.0"]
+    commit = "POST .*/commit/"
+    served.fail(commit, act=lambda: served.fail(commit, status=500))  # the second one fails
+    failed = client(PUBLISH, [first, command], token=writer)
+    assert failed.stdout.endswith("tagged v1.0.0\nexit 0\nexit 2\n"), failed.stderr
+    assert failed.stderr.startswith(
+        "error: clmeeval/cnle cannot be published: the Hub failed (500: as the test ordered)."
+    )
+    assert failed.stderr.count("\n") == 1
+    calls = {"whole": [["clmeeval/cnle"], {}], "old": [["clmeeval/cnle"], {"split": "test", "revision": "v1.0.0"}]}
+    before = {split: rows(cnle_folder, split) for split in SPLITS}
+    assert read(**calls) == {"whole": before, "old": before["test"]}
+    assert client(PUBLISH, [command], token=writer).stdout.endswith("tagged v1.1.0\nexit 0\n")
+    assert read(**calls) == {"whole": {split: rows(new, split) for split in SPLITS}, "old": before["test"]}
+
+
+def test_the_default_upload_path(client, served, tmp_path, cnle_folder, writer):
+    """Through Xet, whose client keeps a store in a folder where the Hub names one (which is not documented)."""
+    hf_xet = pytest.importorskip("hf_xet", reason="the client of Xet storage is not installed")
+    served.xet = tmp_path / "store"
+    served.xet.mkdir()
+    paths = [storage.parquet_path(cnle_folder, split) for split in SPLITS]
+    for path, info in zip(paths, hf_xet.hash_files([str(path) for path in paths]), strict=True):
+        served.announce_xet(path.read_bytes(), info.hash)
+    command = [str(cnle_folder), "--repo", "clmeeval/cnle", "--tag", "v1.0.0"]
+    published = client(PUBLISH, [command, command], token=writer, xet=True)
+    assert published.stdout.count("exit 0") == 2, published.stderr
+    assert len(served.repos["clmeeval/cnle"].commits) == 2
+    loaded = client(READ, {"whole": [["clmeeval/cnle"], {}]}, xet=True)
+    assert loaded.returncode == 0, loaded.stderr
+    assert json.loads(loaded.stdout)["whole"] == {split: rows(cnle_folder, split) for split in SPLITS}
+    assert not [line for line in served.asked if line.startswith("PUT") or "/blob/" in line]
+    assert {line.split("/")[-2] for line in served.asked if "xet" in line} == {"xet-write-token", "xet-read-token"}
+    assert sum(path.stat().st_size for path in served.xet.rglob("*") if path.is_file()) > 0
+
+
+@pytest.fixture
+def olah(tmp_path):
+    """Serve git repositories below tmp_path/mirrors with olah, which was written by others; its address."""
+    program = os.environ.get("OLAH") or shutil.which("olah-cli")
+    if not program:
+        pytest.skip("olah is not installed: pip install olah in an environment of its own, and OLAH=its olah-cli")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    basic = {"host": "127.0.0.1", "port": port, "mirror-netloc": f"127.0.0.1:{port}"}
+    basic |= {"mirror-lfs-netloc": f"127.0.0.1:{port}", "mirrors-path": [str(tmp_path / "mirrors")]}
+    basic |= {"repos-path": str(tmp_path / "olah" / "repos"), "log-path": str(tmp_path / "olah" / "logs")}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in basic.items()]
+    (tmp_path / "olah.toml").write_text("\n".join(["[basic]", *lines, "[accessibility]", "offline = true", ""]))
+    with (tmp_path / "olah.log").open("w") as log:
+        command = [program, "--config", str(tmp_path / "olah.toml"), "--host", "127.0.0.1", "--port", str(port)]
+        server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_for(port, server)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def wait_for(port, server):
+    """Until a server listens."""
+    for _ in range(600):
+        assert server.poll() is None, "the server has ended"
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"nobody listens at {port}")
+
+
+def test_a_release_loads_through_another_implementation_of_the_hub(
+    client, read, served, olah, tmp_path, cnle_folder, writer
+):
+    repo = tmp_path / "mirrors" / "datasets" / "clmeeval" / "cnle"
+    repo.mkdir(parents=True)
+    command = [str(cnle_folder), "--repo", "clmeeval/cnle"]
+    published = client(PUBLISH, [command, [*command, "--config", "sample"]], token=writer)
+    assert published.stdout.count("exit 0") == 2, published.stderr
+    for path, body in served.repos["clmeeval/cnle"].head.files.items():
+        if path != ".gitattributes":  # it does not read large files
+            (repo / path).parent.mkdir(parents=True, exist_ok=True)
+            (repo / path).write_bytes(body)
+    for arguments in (
+        ["init", "-q", "-b", "main"],
+        ["add", "."],
+        ["commit", "-q", "-m", "a release"],
+        ["tag", "v1.0.0"],
+    ):
+        author = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
+        subprocess.run(["git", *author, *arguments], cwd=repo, check=True, capture_output=True)
+    served.asked.clear()
+    found = read(
+        olah,
+        whole=[["clmeeval/cnle"], {}],
+        sample=[["clmeeval/cnle", "sample"], {"split": "train", "revision": "v1.0.0"}],
+        stream=[["clmeeval/cnle"], {"split": "test", "streaming": True}],
+    )
+    assert found["whole"] == {split: rows(cnle_folder, split) for split in SPLITS}
+    assert served.asked == []
+    assert (found["sample"], found["stream"]) == (rows(cnle_folder, "train"), rows(cnle_folder, "test"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the corpora in ../shared/data")
+def test_real_corpora_load_in_a_fresh_process(client, read, served, tmp_path, writer):
+    functions = tmp_path / "codesearchnet_python_test.jsonl.gz"  # its first part: all of it takes minutes
+    with gzip.open(CORPORA / functions.name) as whole, gzip.open(functions, "wb") as part:
+        part.writelines(itertools.islice(whole, 3_000))
+    conala = CORPORA / "conala_curated_train.jsonl.gz"
+    folders = {
+        "cnle": built(tmp_path / "cnle", "cnle", "--source", f"conala-curated={conala}"),
+        "csne": built(tmp_path / "csne", "csne", "--source", f"codesearchnet={functions}"),
+    }
+    commands = [[str(folder), "--repo", f"clmeeval/{name}", "--tag", "v1.0.0"] for name, folder in folders.items()]
+    served.in_parts = True
+    published = client(PUBLISH, commands, token=writer)
+    assert published.stdout.count("exit 0") == 2, published.stderr
+    found = read(**{name: [[f"clmeeval/{name}"], {"revision": "v1.0.0"}] for name in folders})
+    assert found == {name: {split: rows(folder, split) for split in SPLITS} for name, folder in folders.items()}
