@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 REPO = "clmeeval/cnle"
 DATA = [f"data/{split}-00000-of-00001.parquet" for split in SPLITS]
-RELEASE = sorted(["LICENCES.md", "README.md", "manifest.json", *DATA])
+RELEASE = sorted(["LICENCES.md", "README.md", "croissant.json", "manifest.json", *DATA])
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_dataset_is_published_in_one_commit_and_tagged(put, hub, cnle_folder):
     assert [commit.title for commit in repo.commits] == ["initial commit", "CNLE, schema 1.0: v1.0.0"]
     assert repo.tags == {"v1.0.0": repo.head.oid}
     assert sorted(held(hub)) == RELEASE
-    for name in ("README.md", "manifest.json", *DATA):
+    for name in ("README.md", "croissant.json", "manifest.json", *DATA):
         assert held(hub)[name] == (cnle_folder / name).read_bytes()
     assert (outcome.commit, outcome.committed, outcome.tagged) == (repo.head.oid, True, "v1.0.0")
     assert str(outcome) == f"{REPO}: published in commit {repo.head.oid}, tagged v1.0.0"
@@ -106,7 +106,7 @@ def test_a_description_for_other_tools_goes_along_and_away_again(put, hub, cnle_
     assert held(hub)["croissant.json"] == b"{}"
     (cnle_folder / "croissant.json").unlink()
     put(cnle_folder)
-    assert sorted(held(hub)) == RELEASE
+    assert sorted(held(hub)) == [name for name in RELEASE if name != "croissant.json"]
 
 
 def test_a_private_repository(put, hub, cnle_folder):
@@ -185,7 +185,7 @@ def test_a_dry_run_shows_what_would_be_done_and_does_nothing(hub, put, cnle_fold
     put(cnle_folder)
     cnle_splits["test"] = cnle_splits["test"][:2]
     write_dataset(cnle_folder, CNLE, cnle_splits, {})
-    kinds = {line.split()[1]: line.split()[0] for line in dry_run().splitlines()[1:7]}
+    kinds = {line.split()[1]: line.split()[0] for line in dry_run().splitlines()[1:8]}
     assert kinds == {**dict.fromkeys(RELEASE, "change"), DATA[0]: "keep", DATA[1]: "keep"}
     assert len(hub.repos[REPO].commits) == 2
 
