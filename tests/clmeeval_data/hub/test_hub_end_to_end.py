@@ -288,7 +288,7 @@ def test_a_release_loads_through_another_implementation_of_the_hub(
 def test_real_corpora_load_in_a_fresh_process(client, read, served, tmp_path, writer):
     functions = tmp_path / "codesearchnet_python_test.jsonl.gz"  # its first part: all of it takes minutes
     with gzip.open(CORPORA / functions.name) as whole, gzip.open(functions, "wb") as part:
-        part.writelines(itertools.islice(whole, 3_000))
+        part.writelines(itertools.islice(whole, 1_000))
     conala = CORPORA / "conala_curated_train.jsonl.gz"
     folders = {
         "cnle": built(tmp_path / "cnle", "cnle", "--source", f"conala-curated={conala}"),
