@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from clmeeval_data.builders.sources.location import LocalFile, Location, cache_f
 from clmeeval_data.errors import ConfigError, SourceError
 
 
-class FileSource:
+class FileSource(ABC):
     """A source whose corpus is one file or several. A subclass says which, and makes the pairs.
 
     Args:
@@ -78,9 +79,9 @@ class FileSource:
         """The rows of one file."""
         return read_rows(file.path, self.columns, self.wanted)
 
+    @abstractmethod
     def pairs(self, row: Row) -> Iterator[Reading]:
         """The pairs that a row holds, or why it holds none."""
-        raise NotImplementedError
 
     def files(self) -> tuple[SourceFile, ...]:
         """The files with their hashes, which are compared with what was promised for them.
