@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clmeeval_data.builders.execution import open_executor
-from clmeeval_data.builders.pipeline import SHARD_SIZE, build
+from clmeeval_data.builders.pipeline import build
+from clmeeval_data.builders.pipeline.building import SHARD_SIZE
 from clmeeval_data.builders.recipes import recipe_named
 from clmeeval_data.builders.sources import SOURCES, SourceOptions, SourceSpec, open_source
 

@@ -12,11 +12,11 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from clmeeval_data.builders import export_command, options, publish_command
-from clmeeval_data.builders.damage import Tolerance
 from clmeeval_data.builders.execution import open_executor
 from clmeeval_data.builders.licences import licences_named
 from clmeeval_data.builders.overrides import named_values
 from clmeeval_data.builders.pipeline import BuildReport, Track, build, check_out
+from clmeeval_data.builders.pipeline.damage import Tolerance
 from clmeeval_data.builders.recipes import RECIPES, recipe_named
 from clmeeval_data.builders.sources import SOURCES, open_source
 from clmeeval_data.errors import DatasetError

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from clmeeval_data import storage
-from clmeeval_data.builders import stages
 from clmeeval_data.builders.judge import SCHEMA, Judgement, LexicalJudge, LlmJudge
 from clmeeval_data.builders.overrides import changed
-from clmeeval_data.builders.pipeline import build
+from clmeeval_data.builders.pipeline import build, stages
 from clmeeval_data.builders.recipes import CNLE_SAMPLE, RECIPES
 from clmeeval_data.builders.sources import Pair, read
 from clmeeval_data.builders.sources.sample import SampleSource

@@ -103,7 +103,7 @@ def test_the_order_of_sets_does_not_decide_what_comes_out(built, library, tmp_pa
     """Python orders the texts of a set anew in each process, unless it is told a number to start from."""
     recipe, source, out, _ = built
     spec = source.name if recipe.benchmark == "cnle" else f"{source.name}={library}"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONHASHSEED": "17"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONHASHSEED": "17"}
     command = [sys.executable, "-c", ELSEWHERE, recipe.name, spec, tmp_path / "out"]
     subprocess.run(command, env=environment, check=True)
     assert content(tmp_path / "out") == content(out)
@@ -122,7 +122,7 @@ build(CNLE_SAMPLE, [SampleSource()], Path(sys.argv[1]), executor=open_executor("
 
 def test_a_build_on_a_local_ray_cluster_gives_the_same_bytes(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'clmeeval-data[ray]'")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
         [sys.executable, "-c", ON_RAY, tmp_path / "ray"], env=environment, capture_output=True, text=True, check=False
     )

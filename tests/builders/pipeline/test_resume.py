@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from clmeeval_data.builders.work import Work
+from clmeeval_data.builders.pipeline.work import Work
 from clmeeval_data.errors import DatasetError
 from clmeeval_data.validate import check_dataset
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROWS, SHARD = 100, 10
 
 # A build of 100 rows in shards of 10, in a process of its own. Every row that is worked on is noted, and every file of
@@ -24,7 +24,7 @@ ROWS, SHARD = 100, 10
 BUILD = """
 import hashlib, json, os, resource, sys, time
 from pathlib import Path
-from clmeeval_data.builders import work
+from clmeeval_data.builders.pipeline import work
 from clmeeval_data.builders.execution import open_executor
 from clmeeval_data.builders.pipeline import build
 from clmeeval_data.builders.recipes import CNLE_SAMPLE

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from clmeeval_data import storage
-from clmeeval_data.builders import stages
 from clmeeval_data.builders.funnel import Funnel
-from clmeeval_data.builders.pool import Pool
+from clmeeval_data.builders.pipeline import stages
+from clmeeval_data.builders.pipeline.pool import Pool
 from clmeeval_data.builders.recipes import Recipe
 from clmeeval_data.builders.sources import Pair
 from clmeeval_data.records import BENCHMARKS, SPLITS, Record, Rephrasing

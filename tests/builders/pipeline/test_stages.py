@@ -9,17 +9,17 @@ from dataclasses import replace
 import pytest
 
 from clmeeval_data import storage
-from clmeeval_data.builders.damage import Tolerance
 from clmeeval_data.builders.licences import LICENCES, PERMISSIVE, licences_named
 from clmeeval_data.builders.pipeline import build
-from clmeeval_data.builders.plan import Plan
-from clmeeval_data.builders.pool import Pool, from_row, to_row
+from clmeeval_data.builders.pipeline.damage import Tolerance
+from clmeeval_data.builders.pipeline.plan import Plan
+from clmeeval_data.builders.pipeline.pool import Pool, from_row, to_row
+from clmeeval_data.builders.pipeline.stages import in_shards
 from clmeeval_data.builders.recipes import CNLE_SAMPLE
 from clmeeval_data.builders.sources import DEFAULT_OPTIONS, Pair, Skipped, SourceFile, SourceOptions, Unreadable, read
 from clmeeval_data.builders.sources.own import OwnPairs
 from clmeeval_data.builders.sources.sample import SampleSource
 from clmeeval_data.builders.sources.stackoverflow import title_key
-from clmeeval_data.builders.stages import in_shards
 from clmeeval_data.errors import ConfigError, SourceError, UnknownNameError
 from clmeeval_data.records import CNLE, SPLITS, Provenance
 from clmeeval_data.validate import check_dataset
@@ -209,7 +209,7 @@ def test_work_is_not_kept_under_what_decides_nothing(tmp_path):
 
 def test_work_of_other_code_is_not_taken_over(monkeypatch):
     before = plan().identity()
-    monkeypatch.setattr("clmeeval_data.builders.plan._code", lambda: iter([]))
+    monkeypatch.setattr("clmeeval_data.builders.pipeline.plan._code", lambda: iter([]))
     assert plan().identity() != before
 
 

@@ -14,7 +14,7 @@ from clmeeval_data.builders.filters import for_recipe
 from clmeeval_data.builders.judge import Judge, Judgement, LexicalJudge, LlmJudge
 from clmeeval_data.builders.licences import Licences
 from clmeeval_data.builders.locality import NeighbourSearch
-from clmeeval_data.builders.pool import Pool, to_row
+from clmeeval_data.builders.pipeline.pool import Pool, to_row
 from clmeeval_data.builders.recipes import Locality, Recipe
 from clmeeval_data.builders.sources import Pair, Reading, Skipped, Source, Unreadable
 from clmeeval_data.builders.sources import Row as RawRow

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from clmeeval_data import storage
-from clmeeval_data.builders import stages
-from clmeeval_data.builders.assembly import Assembly, rows_of
 from clmeeval_data.builders.chat import Chat
-from clmeeval_data.builders.damage import ONE_PERCENT, Damage, Tolerance
 from clmeeval_data.builders.dedup import duplicates, winning_order
 from clmeeval_data.builders.execution import Executor, open_executor
 from clmeeval_data.builders.funnel import Funnel
 from clmeeval_data.builders.licences import Licences
-from clmeeval_data.builders.plan import Plan
-from clmeeval_data.builders.pool import Pool, to_row
+from clmeeval_data.builders.pipeline import stages
+from clmeeval_data.builders.pipeline.assembly import Assembly, rows_of
+from clmeeval_data.builders.pipeline.damage import ONE_PERCENT, Damage, Tolerance
+from clmeeval_data.builders.pipeline.plan import Plan
+from clmeeval_data.builders.pipeline.pool import Pool, to_row
+from clmeeval_data.builders.pipeline.work import Work, work_folder
 from clmeeval_data.builders.recipes import Recipe
 from clmeeval_data.builders.sources import Source
 from clmeeval_data.builders.sources.stackoverflow import question_groups
 from clmeeval_data.builders.splits import check_limit, choose
-from clmeeval_data.builders.work import Work, work_folder
 from clmeeval_data.errors import ConfigError, DatasetError
 from clmeeval_data.paraphrase.engine import Setting, in_turn
 from clmeeval_data.records import BENCHMARKS, SPLITS

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clmeeval_data.builders.pipeline.stages import READING
 from clmeeval_data.builders.sources import Source
-from clmeeval_data.builders.stages import READING
 from clmeeval_data.errors import ConfigError, SourceError
 
 
