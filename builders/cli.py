@@ -169,14 +169,12 @@ app.command("csne", help=CSNE_HELP)(_builder("csne"))
 
 @app.command(help=VALIDATE_HELP)
 def validate(folder: FolderArgument) -> None:
-    """Check a built dataset."""
-    from clmeeval_data.validate import check_dataset
-
+    """Check a built dataset, or a folder of answers to one."""
     if not folder.is_dir():
         raise DatasetError(f"no folder {folder}. Expected a dataset that clmeeval-build wrote; check the path.")
-    problems = check_dataset(folder)
+    problems = _problems(folder)
     for problem in problems:
-        typer.echo(str(problem))
+        typer.echo(problem)
     typer.echo("1 problem" if len(problems) == 1 else f"{len(problems)} problems")
     if problems:
         raise typer.Exit(1)
@@ -268,6 +266,18 @@ def recipes(name: Annotated[str | None, typer.Argument(help="One of them.", meta
 def main() -> None:
     """Run the command line."""
     run_app(app)
+
+
+def _problems(folder: Path) -> list[str]:
+    from clmeeval_data import storage
+    from clmeeval_data.answers import check_answers, is_answers
+    from clmeeval_data.validate import check_dataset
+
+    try:
+        of_answers = is_answers(storage.read_manifest(folder))
+    except DatasetError:  # which is one of the problems of a dataset
+        of_answers = False
+    return check_answers(folder) if of_answers else [str(problem) for problem in check_dataset(folder)]
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from clmeeval_data.records import SPLITS
 
 EXPORT_HELP = """Write a dataset as the files that other tools read.
 
-code-llmedit is the form of the paper's data, for its code. The answers of unedited models, which that code compares
-with, are not in a dataset: put them into neighborhoods.answers before it runs. 'clmeeval-build cnle --source
-clmeeval-json=FILE' reads the form.
+code-llmedit is the form of the paper's data, for its code. That code compares with the answers of the unedited model,
+which --answers puts in: a folder that 'clmeeval-build answers' wrote. Without it they are left empty, to be put into
+neighborhoods.answers before the code runs. 'clmeeval-build cnle --source clmeeval-json=FILE' reads the form.
 
 easyedit is a list of EasyEdit's requests: BaseEditor.edit_requests(json.load(file)).
 
@@ -23,6 +23,8 @@ Examples:
   clmeeval-build export clmeeval/cnle --format easyedit
 
   clmeeval-build export clmeeval/csne --format code-llmedit --split train --split test --out data
+
+  clmeeval-build export clmeeval/cnle --format code-llmedit --split test --answers clmeeval/cnle/answers-smollm2
 """
 
 
@@ -38,7 +40,10 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Where the files go; by default beside DIR, in DIR-FORMAT.", metavar="FOLDER")
     ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="Answers of a model to this dataset, for code-llmedit.", metavar="FOLDER")
+    ] = None,
 ) -> None:
     """Write a dataset as the files that other tools read."""
-    for path in export_dataset(folder, form, split or SPLITS, out):
+    for path in export_dataset(folder, form, split or SPLITS, out, answers):
         typer.echo(str(path))

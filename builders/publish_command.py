@@ -7,9 +7,11 @@ import typer
 
 PUBLISH_HELP = """Publish a built dataset on the Hugging Face Hub, so that load_dataset("OWNER/NAME") reads it.
 
-The dataset is checked first. All files go up in one commit, and then the tag is made: readers see the old release or
-the whole new one. The same command again finishes what broke off, and changes nothing where all is published. The
-token is that of 'hf auth login', or HF_TOKEN.
+The folder is checked first. All files go up in one commit, and then the tag is made: readers see the old release or
+the whole new one. The same command again finishes what broke off, and changes nothing where all is published. A tag
+that exists is left where it is, if its commit holds this very release. The answers of a model to the cases
+(clmeeval-build answers) are published in the same way, as a further configuration. The token is that of
+'hf auth login', or HF_TOKEN.
 
 Examples:
 
@@ -18,6 +20,8 @@ Examples:
   clmeeval-build publish clmeeval/cnle --repo clmeeval/cnle --tag v1.0.0
 
   clmeeval-build publish sample/cnle --repo clmeeval/cnle --config sample
+
+  clmeeval-build publish clmeeval/cnle/answers-smollm2 --repo clmeeval/cnle --config answers-smollm2
 """
 
 

@@ -66,12 +66,14 @@ class Release:
     """What a dataset has once it is published.
 
     Args:
+        url: The page of it, such as ``https://huggingface.co/datasets/clmeeval/cnle``.
         base_url: Where its files can be had, with a slash at the end, such as
             ``https://huggingface.co/datasets/clmeeval/cnle/resolve/v1.0.0/``.
-        version: Its version, such as ``1.0.0``.
+        version: Its version, such as ``1.0.0``; "" where it has none.
         published: The day, such as ``2025-04-27``.
     """
 
+    url: str
     base_url: str
     version: str
     published: str
@@ -86,11 +88,28 @@ def write_croissant(folder: Path, benchmark: Benchmark[Any], rows: Rows, release
         DatasetError: If a split has no parquet file of its own.
         OSError: If the file can't be written.
     """
-    text = json.dumps(croissant(folder, benchmark, rows, release), indent=1, ensure_ascii=False)
+    text = croissant_text(folder, benchmark, rows, release)
     path = folder / CROISSANT
     with written_aside(path) as aside:
-        aside.write_text(text + "\n", encoding="utf-8")
+        aside.write_text(text, encoding="utf-8")
     return path
+
+
+def croissant_text(folder: Path, benchmark: Benchmark[Any], rows: Rows, release: Release | None = None) -> str:
+    """The description as the text of a file; see ``croissant``."""
+    return json.dumps(croissant(folder, benchmark, rows, release), indent=1, ensure_ascii=False) + "\n"
+
+
+def release_of(description: bytes) -> Release | None:
+    """The release that a description of ours says it is of; None where it says nothing, or is none of ours."""
+    try:
+        found = json.loads(description)
+        base_url, slash, _ = found["distribution"][0]["contentUrl"].rpartition("data/")
+        release = Release(found["url"], base_url, found.get("version", ""), found["datePublished"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    texts = (release.url, release.base_url, release.version, release.published)
+    return release if slash and all(isinstance(text, str) for text in texts) else None
 
 
 def croissant(folder: Path, benchmark: Benchmark[Any], rows: Rows, release: Release | None = None) -> dict[str, Any]:
@@ -109,6 +128,7 @@ def croissant(folder: Path, benchmark: Benchmark[Any], rows: Rows, release: Rele
     files = {split: _file(_parquet(folder, split), split, release) for split in SPLITS}
     licences = {row["provenance"]["licence"] for split in SPLITS for row in rows[split]}
     published = {} if release is None else {"version": release.version, "datePublished": release.published}
+    published = {name: text for name, text in published.items() if text}
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -116,7 +136,7 @@ def croissant(folder: Path, benchmark: Benchmark[Any], rows: Rows, release: Rele
         "name": benchmark.name,
         "alternateName": TITLES[benchmark.name],
         "description": SUMMARIES[benchmark.name],
-        "url": f"https://huggingface.co/datasets/clmeeval/{benchmark.name}",
+        "url": f"https://huggingface.co/datasets/clmeeval/{benchmark.name}" if release is None else release.url,
         "creator": {"@type": "sc:Organization", "name": "The CLMEEval authors"},
         "license": [_licence(name) for name in sorted(licences)],
         "citeAs": CITATION,

@@ -134,7 +134,7 @@ def run(
     verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Edit a model with each method, case by case, and measure what every edit does."""
-    _quiet_libraries(verbose)
+    quiet_libraries(verbose)
     from clmeeval_data.evaluation.cluster import Plan, execute
     from clmeeval_data.evaluation.hparams import read_settings
 
@@ -176,7 +176,7 @@ def train(
     verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Train a method on a dataset's train split."""
-    _quiet_libraries(verbose)
+    quiet_libraries(verbose)
     from clmeeval_data.evaluation import training
     from clmeeval_data.evaluation.hparams import read_settings
 
@@ -214,7 +214,7 @@ def tune(
     verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Search a method's settings for a model."""
-    _quiet_libraries(verbose)
+    quiet_libraries(verbose)
     from clmeeval_data.evaluation.tune import TunePlan
     from clmeeval_data.evaluation.tune import tune as search
 
@@ -252,7 +252,7 @@ def main() -> None:
     run_app(app)
 
 
-def _quiet_libraries(verbose: bool) -> None:
+def quiet_libraries(verbose: bool) -> None:
     """Our log on stderr; of the libraries only what a user can act on."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: spinning threads starve each other
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

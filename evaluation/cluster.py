@@ -12,6 +12,7 @@ from clmeeval_data.evaluation.editors.contract import Editor
 from clmeeval_data.evaluation.editors.trained import Trained
 from clmeeval_data.evaluation.hparams import Settings, settings_for
 from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
+from clmeeval_data.evaluation.published_answers import take_over
 from clmeeval_data.evaluation.results import RunFolder
 from clmeeval_data.evaluation.runner import TestSet, run_methods
 from clmeeval_data.hub import open_split
@@ -85,12 +86,13 @@ def execute(plan: Plan, observer: Observer) -> list[RunFolder]:
     lm = load_language_model(plan.model, plan.device, plan.dtype)
     trained = _trained(plan, lm)
     folders = []
-    for dataset in tests:
+    for location, dataset in zip(plan.datasets, tests, strict=True):
         editors = []
         for method in plan.methods:
             overrides = [*_compat(plan, method), *plan.overrides]
             editors.append(make_editor(method, lm, plan.settings, overrides, trained.get(method)))
             observer.begin(dataset.benchmark.name, method, len(dataset.cases))
+        taken = take_over(plan.out, location, dataset.benchmark.name, plan.split, dataset.cases, lm)
         folders += run_methods(
             lm,
             dataset,
@@ -100,6 +102,7 @@ def execute(plan: Plan, observer: Observer) -> list[RunFolder]:
             batch_size=plan.batch_size,
             progress=observer.advance,
             track=observer.track,
+            environment={"unedited_answers": taken},
         )
     return folders
 

@@ -1,70 +1,70 @@
 """``clmeeval-leaderboard``: result folders in; a table, Markdown, CSV and one HTML page out. Loads no torch."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from clmeeval_data.atomic import written_aside
-from clmeeval_data.errors import ResultsError
-from clmeeval_data.evaluation.report.runs import load_runs
-from clmeeval_data.evaluation.report.tables import Table, build_tables
-from clmeeval_data.evaluation.report.text import csv_text, markdown, terminal
+from clmeeval_data.evaluation.publishing import command as publishing
+from clmeeval_data.evaluation.publishing.site import write_leaderboard
+from clmeeval_data.evaluation.report.text import terminal
 from clmeeval_data.shell import run_app
 
 HELP = """Rank editing methods: a table here; index.html, leaderboard.md and leaderboard.csv in --out.
+
+Without a command this is 'rank'; a folder that is named like a command is given as ./NAME. Results on the Hub are given
+as OWNER/NAME of their dataset.
 
 Examples:
 
   clmeeval-leaderboard results/
 
   clmeeval-leaderboard results/ /elsewhere/results --out site/
+
+  clmeeval-leaderboard clmeeval/results
+
+  clmeeval-leaderboard publish results/ --repo clmeeval/results --space clmeeval/leaderboard
 """
+DEFAULT = "rank"
 FILE_WIDTH = 140  # characters: of the table where it goes to a file or a pipe
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+__all__ = ["app", "main", "write_leaderboard"]
 
 
-def write_leaderboard(results: Sequence[Path], out: Path) -> list[Table]:
-    """Read the runs below the result folders and write index.html, leaderboard.md and leaderboard.csv into ``out``.
+class RanksByDefault(TyperGroup):
+    """A command line whose arguments are those of ``rank`` where they do not begin with a command."""
 
-    Each file is replaced as a whole. Returns the tables that were written.
-
-    Raises:
-        ResultsError: If there are no runs, one is damaged, or ``out`` cannot be written.
-    """
-    from clmeeval_data.evaluation.report.page import page
-
-    tables = build_tables(load_runs(results))
-    contents = {"leaderboard.md": markdown(tables), "leaderboard.csv": csv_text(tables), "index.html": page(tables)}
-    for name, content in contents.items():
-        _replace(out / name, content)
-    return tables
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command in front where no command is named."""
+        if not args or not (args[0] in self.commands or args[0] in ctx.help_option_names):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
 
 
-def _replace(path: Path, content: str) -> None:
-    """Write a text file, complete or not at all."""
-    try:
-        with written_aside(path) as aside:
-            aside.write_text(content, encoding="utf-8", errors="backslashreplace", newline="")
-    except OSError as error:
-        raise ResultsError(f"cannot write {path}: {error.strerror}. Choose an --out that you may write to.") from error
+app = typer.Typer(cls=RanksByDefault, help=HELP, add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(help=HELP)
+@app.command(DEFAULT, help="Print the ranking and write its files; what happens without a command.")
 def leaderboard(
-    results: Annotated[list[Path], typer.Argument(help="Folders that clmeeval-evaluate run wrote into.")],
+    results: Annotated[
+        list[str], typer.Argument(help="Folders that clmeeval-evaluate run wrote into, or OWNER/NAME on the Hub.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the page and its data.")] = Path("leaderboard"),
 ) -> None:
     """Print the ranking and write its files."""
     from rich.console import Console
 
-    tables = write_leaderboard(results, out)
+    from clmeeval_data.evaluation.publishing.publish import located
+
+    tables = write_leaderboard(located(results), out)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
     console.print(terminal(tables, console.width))
     console.print(str(out / "index.html"), soft_wrap=True, markup=False)
+
+
+publishing.add_to(app)
 
 
 def main() -> None:

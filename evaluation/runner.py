@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
@@ -74,6 +74,7 @@ def run_methods(
     batch_size: int = 16,
     progress: Progress = lambda method, cases: None,
     track: Track = untracked,
+    environment: Mapping[str, Any] | None = None,
 ) -> list[RunFolder]:
     """Evaluate methods; a run that was stopped goes on, a complete one is left as it is.
 
@@ -88,6 +89,7 @@ def run_methods(
         batch_size: Independent edits computed and evaluated together; it changes no score.
         progress: Told the number of a method's cases that were finished since it was last told.
         track: Shows the advance of what methods prepare.
+        environment: More to write down about new runs that changes no score.
 
     Raises:
         ResultsError: If a folder cannot be written or belongs to another run.
@@ -98,7 +100,7 @@ def run_methods(
     for editor in editors:
         identity = _identity(lm, tests, editor, seed)
         folder = RunFolder(out / identity.folder)
-        folder.open(identity, _environment(lm, batch_size))
+        folder.open(identity, {**_environment(lm, batch_size), **(environment or {})})
         runs.append(_Run(editor, folder, set(folder.journal.read())))
         progress(editor.name, len(runs[-1].done))
     open_runs = [run for run in runs if run.folder.summary() is None]

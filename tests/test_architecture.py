@@ -20,26 +20,33 @@ PARTS = {
     "paraphrase": {"kernel"},
     "builders": {"kernel", "paraphrase"},
     "evaluation": {"kernel"},
+    "commands": {"kernel", "builders", "evaluation"},
 }
 # The same inside evaluation, down to single modules. A new module there takes its place in this order.
 FIGURES = {"scoring.metrics", "scoring.significance", "scoring.signature", "scoring.summary"}  # plain Python, no torch
 EVALUATION = {
     "cli": {"cluster", "training", "tune", "runner", "editors", "scoring", "hparams", "answers", "model", "results"},
     "tune": {"cluster", "runner", "measurement", "editors", "scoring", "hparams", "model", "results"},
-    "cluster": {"runner", "editors", "scoring", "hparams", "answers", "model", "results"},
+    "cluster": {"runner", "editors", "scoring", "hparams", "published_answers", "answers", "model", "results"},
+    "answers_command": {"cli", "answers_dataset"},
+    "answers_dataset": {"measurement", "published_answers", "answers", "editors.contract", "scoring", "model"},
     "training": {"editors", "hparams", "model", "results", "scoring"},
     "runner": {"measurement", "editors", "scoring", "answers", "model", "results"},
     "measurement": {"editors", "scoring", "answers", "model"},
+    "published_answers": {"answers", "editors.contract", "scoring", "model"},
     "answers": {"editors.contract", "scoring", "model", "results"},
     "editors": {"model"},
     "scoring": {"editors.contract", "model", "results"},
     "hparams": {"editors", "model"},
     "model": set(),
-    "leaderboard": {"report", "results", *FIGURES},
+    "leaderboard": {"publishing", "report", "results", *FIGURES},
+    "publishing": {"report", "results", *FIGURES},
     "report": {"results", *FIGURES},
     "results": set(),
 }
-TORCH_FREE = tuple(f"{KERNEL}.evaluation.{name}" for name in ("report", "results", "leaderboard", *sorted(FIGURES)))
+TORCH_FREE = tuple(
+    f"{KERNEL}.evaluation.{name}" for name in ("report", "results", "publishing", "leaderboard", *sorted(FIGURES))
+)
 # Which modules may import a library, and which of these may not after all.
 LIBRARIES = {
     "torch": ((f"{KERNEL}.evaluation",), TORCH_FREE),
@@ -233,7 +240,9 @@ def test_importing_the_package_is_quick():
         (f"{KERNEL}.llm", {"openai", "httpx2"}),
         (f"{KERNEL}.storage", {"torch", "datasets", "pyarrow", "huggingface_hub", "jinja2"}),
         (f"{KERNEL}.hub", {"torch", "datasets", "pyarrow", "huggingface_hub"}),
+        (f"{KERNEL}.answers", {"torch", "datasets", "pyarrow", "huggingface_hub", "jinja2"}),
         (f"{KERNEL}.builders.cli", {"torch", "transformers", "datasets", "tree_sitter", "openai"}),
+        (f"{KERNEL}.commands", {"torch", "transformers", "datasets", "tree_sitter", "openai", "pyarrow", "jinja2"}),
         (f"{KERNEL}.evaluation.cli", {"torch", "transformers", "datasets"}),
         (f"{KERNEL}.evaluation.leaderboard", {"torch", "transformers", "datasets", "matplotlib"}),
         (f"{KERNEL}.evaluation.report", {"torch", "transformers", "matplotlib"}),

@@ -5,17 +5,22 @@ xpq-tech/code-llmedit, as of commit 30584f38, with ``--data_dir`` set to the exp
 ``EditCodeSearchNet`` with ``train.json`` and ``test.json``, and ``all.json``, which is read for methods that are not
 trained.
 
-``neighborhoods.answers`` holds what each unedited model answers to the neighbours, by the model's name. A dataset
-doesn't have them, so the object is empty: that code's ``prepare_requests`` asks for its model there, and ends with a
-KeyError until the answers are put in.
+``neighborhoods.answers`` holds what unedited models answer to the neighbours, by the model's name: that code's
+``prepare_requests`` asks for its model there. A dataset doesn't have them. They come from a configuration of answers
+(clmeeval_data.answers); without one the object is empty, and that code ends with a KeyError until answers are put in.
+It compares them with what its ``batch_generate`` returns, so they are written as that writes them: with special tokens,
+the white space, and the end-of-text token up to the length of the longest answer of the case. Where a tokenizer puts
+a token before every text (CodeLlama's ``<s>``), that code asks with it, and ours without.
 
 What the form has no field for is in one object of each case under the key ``clmeeval``, which that code passes over.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from clmeeval_data.answers import Answer, Answering, CaseAnswers
 from clmeeval_data.export.contract import ExportedFile
 from clmeeval_data.records import Benchmark, Record
 
@@ -23,18 +28,45 @@ OURS = "clmeeval"
 _FOLDERS = {"cnle": "EditConala", "csne": "EditCodeSearchNet"}
 
 
-def files(benchmark: Benchmark[Any], splits: Mapping[str, Sequence[Record]]) -> list[ExportedFile]:
+RELEASED_MODELS = ("CodeQwen1.5-7B", "CodeLlama-7b-hf", "stable-code-3b")  # the names that `prepare_requests` knows
+
+
+@dataclass(frozen=True)
+class ModelAnswers:
+    """What a model answers to the neighbours of cases: its name, and for each case id the answers in their order."""
+
+    model: str
+    texts: Mapping[str, Sequence[str]]
+
+
+def files(
+    benchmark: Benchmark[Any], splits: Mapping[str, Sequence[Record]], answers: ModelAnswers | None = None
+) -> list[ExportedFile]:
     """A file for each split, and one of all of them together."""
     folder = _FOLDERS[benchmark.name]
     whole = {**splits, "all": list(chain.from_iterable(splits.values()))}
     return [
-        ExportedFile(f"{folder}/{name}.json", "array", (to_case(benchmark, record) for record in records))
+        ExportedFile(f"{folder}/{name}.json", "array", (to_case(benchmark, record, answers) for record in records))
         for name, records in whole.items()
     ]
 
 
-def to_case(benchmark: Benchmark[Any], record: Record) -> dict[str, Any]:
-    """A record in the form of the paper's data; ``answers`` is empty."""
+def model_answers(answering: Answering, rows: Iterable[CaseAnswers]) -> ModelAnswers:
+    """The answers of a configuration as that code's ``batch_generate`` writes them, under the name it asks for."""
+    limit = int(answering.decoding["specificity_tokens"])
+    known = (name for name in RELEASED_MODELS if name in answering.model)
+    name = next(known, answering.model.rpartition("/")[2])
+    return ModelAnswers(name, {row.case_id: _generated(row.neighbours, limit, answering.end_of_text) for row in rows})
+
+
+def _generated(answers: Sequence[Answer], limit: int, end: str) -> list[str]:
+    """The texts of one batch: those that ended before the longest are filled up with the end-of-text token."""
+    width = max((min(len(answer.ids) + 1, limit) for answer in answers), default=0)
+    return [answer.text + end * (width - len(answer.ids)) for answer in answers]
+
+
+def to_case(benchmark: Benchmark[Any], record: Record, answers: ModelAnswers | None = None) -> dict[str, Any]:
+    """A record in the form of the paper's data; its ``answers`` are those of the model given, or empty."""
     row = benchmark.to_row(record)
     asked = (benchmark.prompt_field, benchmark.rephrased_field, benchmark.target_field)
     near = row["neighborhood"]
@@ -44,7 +76,7 @@ def to_case(benchmark: Benchmark[Any], record: Record) -> dict[str, Any]:
         "edit_request": {name: row[name] for name in asked},
         "neighborhoods": {
             "items": [{benchmark.prompt_field: each[benchmark.prompt_field]} for each in near],
-            "answers": {},
+            "answers": {} if answers is None else {answers.model: list(answers.texts[record.case_id])},
         },
         OURS: {
             "neighborhood": [

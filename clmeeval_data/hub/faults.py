@@ -6,7 +6,8 @@ from typing import cast
 
 from clmeeval_data.errors import PublishError
 
-AS_IT_WAS = "Nothing was changed on the Hub"
+AS_IT_WAS = {"dataset": "Nothing was changed on the Hub", "space": "Nothing was changed in the Space"}
+UNREAD = "Nothing was read"
 WHOLE = "It holds its old release or the whole new one, nothing between"
 _AGAIN = "run the same command again"
 _ADVICE = {
@@ -57,6 +58,8 @@ def _reason(error: Exception, refused: str, broken: str) -> str:
     said = _said(error)
     if isinstance(error, OfflineModeIsEnabled):
         return f"HF_HUB_OFFLINE is set. Unset it, then {_AGAIN}. {refused}"
+    if _is_missing(error):
+        return f"there is none, or this token may not see it ({status}). Check the name, or HF_TOKEN. {refused}"
     if status in _ADVICE:
         return f"{_ADVICE[status]} ({status}{said and ': ' + said}). {refused}"
     if status is not None and status < 500:
@@ -67,6 +70,12 @@ def _reason(error: Exception, refused: str, broken: str) -> str:
     is_network = any(isinstance(cause, HfHubHTTPError.__bases__) for cause in causes)
     words = (str(causes[-1]).strip().splitlines() or [type(causes[-1]).__name__])[0].rstrip(".")[:300]
     return f"the {'connection' if is_network else 'client'} failed ({words}). {broken}: {_AGAIN}"
+
+
+def _is_missing(error: BaseException) -> bool:
+    """Whether the Hub says that it has no such repository for this token."""
+    answers = [getattr(cause, "response", None) for cause in _causes(error)]
+    return any(getattr(answer, "headers", {}).get("X-Error-Code") == "RepoNotFound" for answer in answers)
 
 
 def _said(error: BaseException) -> str:

@@ -16,10 +16,11 @@ _SECTION = re.compile(rf"^{_HEADING}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def front_page(repo: str, cards: Mapping[str, str]) -> str:
-    """README.md of a repository, from the cards of its configurations, the default one or else the first leading.
+    """README.md of a repository, from the cards of its configurations, of which one leads.
 
-    The text is that of the leading card, with a table of the configurations where there are several. The data of
-    every other configuration is expected in a folder of its name.
+    That is the default one, or else the first one of cases, or else the first one of answers. The text is its text,
+    with a table of the configurations where there are several. The data of every other configuration is expected in
+    a folder of its name.
 
     Args:
         repo: ``owner/name``, for the examples of loading.
@@ -29,7 +30,7 @@ def front_page(repo: str, cards: Mapping[str, str]) -> str:
     Raises:
         PublishError: If a card is not one that this package wrote.
     """
-    names = sorted(cards, key=lambda name: (name != DEFAULT, name))
+    names = sorted(cards, key=lambda name: (name != DEFAULT, name.startswith("answers-"), name))
     if names == [DEFAULT]:
         return cards[DEFAULT] if _HEADING not in cards[DEFAULT] else _joined(repo, names, cards)
     return _joined(repo, names, cards)

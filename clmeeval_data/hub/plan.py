@@ -46,13 +46,13 @@ class Plan:
     """All that publishing would change in a repository.
 
     Attributes:
-        repo: ``owner/name``.
+        repo: The repository, as messages call it.
         parent: The commit that the release is compared with; None where there is none.
         creates: Whether the repository is to be made: "" where it is there, else "public" or "private".
         files: The files of the release.
         changes: What happens to them, and to the files that the release replaces.
         tag: The tag that is to be made, or None.
-        card: The text of the repository's front page.
+        note: What else there is to say about the commit.
     """
 
     repo: str
@@ -61,7 +61,13 @@ class Plan:
     files: Sequence[ReleaseFile]
     changes: Sequence[Change]
     tag: str | None
-    card: str
+    note: str = ""
+
+    @property
+    def card(self) -> str:
+        """The text of the repository's front page."""
+        found = next((file.content for file in self.files if file.path == "README.md"), b"")
+        return found.decode() if isinstance(found, bytes) else found.read_text(encoding="utf-8")
 
     @property
     def is_empty(self) -> bool:
@@ -88,7 +94,7 @@ class Plan:
         listed = [f"{change.kind:<6}  {change.path:<{width}}  {change.size:>13,} bytes" for change in self.changes]
         total = sum(change.size for change in self.changes if change.kind in ("add", "change"))
         last = [f"tag     {self.tag}"] if self.tag else []
-        return [f"{self.repo} ({where}): {total:,} bytes to upload", *listed, *last]
+        return [f"{self.repo} ({where}): {total:,} bytes to upload{self.note}", *listed, *last]
 
 
 def release_file(path: str, content: bytes | Path) -> ReleaseFile:

@@ -1,23 +1,51 @@
-"""Publishing a dataset folder: checked first, then one commit on a known parent, then a tag.
+"""Publishing: checked first, then one commit on a known parent, then a tag.
 
 Readers of the repository see what it held or the whole new release. A command that failed is finished by the same
 command; one that has succeeded changes nothing when it runs again.
 """
 
-import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
-from clmeeval_data import storage
 from clmeeval_data.errors import PublishError
-from clmeeval_data.hub.plan import Plan, compare
-from clmeeval_data.hub.release import CARD, Dataset, configs_among, open_release, prefix_of
-from clmeeval_data.hub.remote import Remote, State, open_remote
-from clmeeval_data.schema import SCHEMA_VERSION
+from clmeeval_data.hub.plan import Change, Plan, ReleaseFile, compare
+from clmeeval_data.hub.remote import Remote, State
 
+CARD = "README.md"
+MADE_BY_THE_HUB = frozenset({".gitattributes"})
 _TAG = re.compile(r"(?!.*(\.\.|\.lock$|\.$))[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-_MADE_BY_THE_HUB = {".gitattributes"}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a repository is to hold: files, README.md among them.
+
+    ``replaced``: what the paths of an earlier release's files begin with; those that are no files any more go away.
+    ``note``: what else there is to say, after a blank.
+    """
+
+    files: Sequence[ReleaseFile]
+    replaced: Sequence[str]
+    note: str = ""
+
+
+class Publication(Protocol):
+    """Something that can be published."""
+
+    @property
+    def title(self) -> str:
+        """What the commit is called, without the tag."""
+
+    def contents(self, remote: Remote, held: State, tag: str | None) -> Contents:
+        """What the repository is to hold, given what it holds; under a tag, where there is one.
+
+        The same contents are to give the same bytes again, so that publishing twice changes nothing.
+
+        Raises:
+            PublishError: If the repository holds something else, which is not to be overwritten.
+        """
 
 
 @dataclass(frozen=True)
@@ -38,46 +66,53 @@ class Outcome:
 
     def __str__(self) -> str:
         done = f"published in commit {self.commit}" if self.committed else f"unchanged, at commit {self.commit}"
-        return f"{self.plan.repo}: {done}" + (f", tagged {self.tagged}" if self.tagged else "")
+        return f"{self.plan.repo}: {done}" + (f", tagged {self.tagged}" if self.tagged else "") + self.plan.note
 
 
-def publish(
-    folder: Path,
-    repo: str,
-    config: str | None = None,
-    private: bool = False,
-    tag: str | None = None,
-    endpoint: str | None = None,
-    token: str | None = None,
-) -> Outcome:
-    """Publish a dataset folder as a configuration of a dataset on the Hub, which is made where it does not exist.
-
-    Args:
-        folder: A folder that ``clmeeval-build`` wrote.
-        repo: ``owner/name``.
-        config: The configuration, e.g. "sample"; None for the default one, the benchmark itself.
-        private: Make the repository private where it does not exist.
-        tag: A name for this release, e.g. "v1.0.0".
-        endpoint: The Hub's address, instead of that of ``HF_ENDPOINT`` or https://huggingface.co.
-        token: Instead of that of ``HF_TOKEN`` or ``hf auth login``.
+def check_tag(tag: str | None) -> None:
+    """A tag can be one.
 
     Raises:
-        PublishError: If the folder has a problem, a name can't be used, the repository holds something else, or the
-            Hub or the network fails. What is published then is whole: the old release or the new one.
+        PublishError: If it cannot.
     """
-    dataset, remote = _open(folder, repo, config, tag, endpoint, token)
+    if tag is not None and (tag == "main" or not _TAG.fullmatch(tag)):
+        raise PublishError(f"{tag!r} cannot be a tag. Expected letters, digits, '.', '-', '_' and '+', e.g. v1.0.0.")
+
+
+def publish_to(remote: Remote, publication: Publication, private: bool = False, tag: str | None = None) -> Outcome:
+    """Publish something in a repository, which is made where it does not exist.
+
+    Args:
+        remote: The repository.
+        publication: What is published.
+        private: Make the repository private where it does not exist.
+        tag: A name for this release, e.g. "v1.0.0".
+
+    Raises:
+        PublishError: If there is no token, the repository holds something else, or the Hub or the network fails. What
+            is published then is whole: the old release or the new one.
+    """
+    check_tag(tag)
     if remote.token is None:
         raise PublishError(
-            f"no token to publish {repo} with. Log in with 'hf auth login', or set HF_TOKEN to a token with write "
-            "access from the settings of your account."
+            f"no token to publish {remote.shown} with. Log in with 'hf auth login', or set HF_TOKEN to a token with "
+            "write access from the settings of your account."
         )
     state = remote.state()
     if state is None:
         state = remote.create(private)
-    plan = _plan(dataset, remote, state, private, tag)
-    return carry_out(
-        plan, remote, f"{dataset.benchmark.name.upper()}, schema {SCHEMA_VERSION}: {tag or dataset.config}"
-    )
+    plan = _plan(publication, remote, state, private, tag)
+    return carry_out(plan, remote, f"{publication.title}: {tag}" if tag else publication.title)
+
+
+def plan_for(remote: Remote, publication: Publication, private: bool = False, tag: str | None = None) -> Plan:
+    """What ``publish_to`` would change, for the same arguments; nothing is changed, and a public one takes no token.
+
+    Raises:
+        PublishError: As ``publish_to`` does.
+    """
+    check_tag(tag)
+    return _plan(publication, remote, remote.state(), private, tag)
 
 
 def carry_out(plan: Plan, remote: Remote, message: str) -> Outcome:
@@ -94,112 +129,48 @@ def carry_out(plan: Plan, remote: Remote, message: str) -> Outcome:
     return Outcome(plan, commit, not plan.is_empty, plan.tag)
 
 
-def plan_release(
-    folder: Path,
-    repo: str,
-    config: str | None = None,
-    private: bool = False,
-    tag: str | None = None,
-    endpoint: str | None = None,
-    token: str | None = None,
-) -> Plan:
-    """What ``publish`` would change, for the same arguments; nothing is changed, and a public one takes no token.
-
-    Raises:
-        PublishError: As ``publish`` does.
-    """
-    dataset, remote = _open(folder, repo, config, tag, endpoint, token)
-    return _plan(dataset, remote, remote.state(), private, tag)
-
-
-def _open(
-    folder: Path, repo: str, config: str | None, tag: str | None, endpoint: str | None, token: str | None
-) -> tuple[Dataset, Remote]:
-    """Everything that can be checked on this machine, before anything is asked of the Hub."""
-    remote = open_remote(repo, endpoint, token)
-    if tag is not None and (tag == "main" or not _TAG.fullmatch(tag)):
-        raise PublishError(f"{tag!r} cannot be a tag. Expected letters, digits, '.', '-', '_' and '+', e.g. v1.0.0.")
-    return open_release(folder, config), remote
-
-
-def _plan(dataset: Dataset, remote: Remote, state: State | None, private: bool, tag: str | None) -> Plan:
+def _plan(publication: Publication, remote: Remote, state: State | None, private: bool, tag: str | None) -> Plan:
     held = state or State(None, private, {}, {})
     if private and not held.private:
         raise PublishError(
-            f"{remote.name} is public, and --private was asked for. Make it private in its settings, or leave the "
+            f"{remote.shown} is public, and --private was asked for. Make it private in its settings, or leave the "
             "option out."
         )
-    _check_ours(dataset, remote, held)
-    files = dataset.files(remote.name, _other_cards(dataset, remote, held))
-    paths = {file.path for file in files}
-    stale = [path for path in held.files if dataset.replaces(path) and path not in paths]
-    changes = compare(files, held.files, stale)
-    card = next(file.content for file in files if file.path == CARD)
-    plan = Plan(
-        repo=remote.name,
+    if tag is not None and tag in held.tags:
+        return _plan_under(publication, remote, held, tag)
+    contents = publication.contents(remote, held, tag)
+    return Plan(
+        repo=remote.shown,
         parent=held.commit,
         creates="" if state else "private" if private else "public",
-        files=files,
-        changes=changes,
-        tag=None if tag is None or tag in held.tags else tag,
-        card=card.decode() if isinstance(card, bytes) else "",
+        files=contents.files,
+        changes=_changes(contents, held),
+        tag=tag,
+        note=contents.note,
     )
-    if tag is not None and tag in held.tags:
-        _check_tag(remote.name, tag, held, plan)
-    return plan
 
 
-def _check_ours(dataset: Dataset, remote: Remote, held: State) -> None:
-    """The repository is empty, or holds releases of the same benchmark in the same schema version."""
-    paths = set(held.files) - _MADE_BY_THE_HUB
-    configs = configs_among(paths)
-    script = f"{remote.name.rpartition('/')[2]}.py"
-    if paths and (not configs or script in paths):
-        found = script if script in paths else min(paths)
-        raise PublishError(
-            f"{remote.name} holds something else than a dataset of ours ({found}); it was left as it is. "
-            "Choose another name, or remove its files first."
-        )
-    for config in configs:
-        _check_manifest(dataset, remote, held, f"{prefix_of(config)}{storage.MANIFEST}")
+def _plan_under(publication: Publication, remote: Remote, held: State, tag: str) -> Plan:
+    """The plan for a tag that exists: there is nothing to do if its commit holds all of the release.
 
-
-def _check_manifest(dataset: Dataset, remote: Remote, held: State, path: str) -> None:
-    try:
-        manifest = json.loads(remote.read(path, held.commit))
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict):
-        raise PublishError(f"{path} of {remote.name} is not JSON of ours; it was left as it is. Choose another name.")
-    benchmark, version = manifest.get("benchmark"), manifest.get("schema_version")
-    if benchmark != dataset.benchmark.name:
-        raise PublishError(
-            f"{remote.name} holds the benchmark {benchmark!r}, {dataset.folder} holds {dataset.benchmark.name!r}; it "
-            "was left as it is. Choose another name."
-        )
-    if version != SCHEMA_VERSION:
-        raise PublishError(
-            f"{remote.name} holds a release of schema version {version!r}, {dataset.folder} is of {SCHEMA_VERSION!r}; "
-            "it was left as it is. Choose another name, or publish with the version of clmeeval-data that wrote it."
-        )
-
-
-def _other_cards(dataset: Dataset, remote: Remote, held: State) -> dict[str, str]:
-    """The cards of the other configurations that the repository holds."""
-    cards = {}
-    for config in configs_among(held.files):
-        path = f"{prefix_of(config)}{CARD}"
-        if config != dataset.config and path in held.files:
-            cards[config] = remote.read(path, held.commit).decode("utf-8", "replace")
-    return cards
-
-
-def _check_tag(repo: str, tag: str, held: State, plan: Plan) -> None:
-    points_to = held.tags[tag]
-    if points_to == held.commit and plan.is_empty:
-        return
-    now = f"this release is at commit {held.commit}" if plan.is_empty else "this release would be another commit"
+    Raises:
+        PublishError: If it does not.
+    """
+    tagged = remote.state_at(held.tags[tag], held)
+    contents = publication.contents(remote, tagged, tag)
+    note = "" if tagged is held else f", to which {tag} points already; the newest commit is {held.commit}"
+    note += contents.note
+    plan = Plan(remote.shown, tagged.commit, "", contents.files, _changes(contents, tagged), None, note)
+    if plan.is_empty:
+        return plan
+    differs = next(change.path for change in plan.changes if change.kind != "keep")
     raise PublishError(
-        f"the tag {tag} of {repo} points to commit {points_to[:12]}, and {now}; nothing was changed. "
-        "Choose another tag, or publish without one."
+        f"the tag {tag} of {remote.shown} points to commit {held.tags[tag][:12]}, and this release would be another "
+        f"commit ({differs} differs); nothing was changed. Choose another tag, or publish without one."
     )
+
+
+def _changes(contents: Contents, held: State) -> list[Change]:
+    paths = {file.path for file in contents.files}
+    stale = [path for path in held.files if path not in paths and path.startswith(tuple(contents.replaced))]
+    return compare(contents.files, held.files, stale)

@@ -5,14 +5,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from clmeeval_data.errors import PublishError
-from clmeeval_data.hub.faults import AS_IT_WAS, WHOLE, explained
+from clmeeval_data.hub.faults import AS_IT_WAS, UNREAD, WHOLE, explained
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -56,10 +56,19 @@ class Remote:
     token: str | None
     kind: Kind = "dataset"
 
+    @property
+    def shown(self) -> str:
+        """How messages call it."""
+        return self.name if self.kind == "dataset" else f"the Space {self.name}"
+
+    @property
+    def url(self) -> str:
+        """The address of its page."""
+        return f"{self.api.endpoint}/{self.kind}s/{self.name}"
+
     def state(self) -> State | None:
         """What the repository holds, or None where this token sees none of that name."""
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-        from huggingface_hub.hf_api import RepoFile
 
         with self._explained("cannot be read on the Hub"):
             try:
@@ -69,23 +78,35 @@ class Remote:
             except RepositoryNotFoundError:
                 return None
             refs = self.api.list_repo_refs(self.name, repo_type=self.kind)
-            entries = (
-                self.api.list_repo_tree(self.name, recursive=True, revision=info.sha, repo_type=self.kind)
-                if info.sha
-                else ()
-            )
-            files = {
-                entry.path: StoredFile(entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
-                for entry in entries
-                if isinstance(entry, RepoFile)
-            }
+            files = self._files(info.sha) if info.sha else {}
             return State(info.sha, bool(info.private), files, {tag.name: tag.target_commit for tag in refs.tags})
+
+    def state_at(self, commit: str, now: State) -> State:
+        """What it held at an earlier commit than that of ``now``."""
+        if commit == now.commit:
+            return now
+        with self._explained("cannot be read on the Hub"):
+            return replace(now, commit=commit, files=self._files(commit))
 
     def read(self, path: str, commit: str | None) -> bytes:
         """The content of a small file at a commit."""
         with self._explained(f"cannot be read on the Hub ({path})"), TemporaryDirectory() as cache:
             local = self.api.hf_hub_download(self.name, path, repo_type=self.kind, revision=commit, cache_dir=cache)
             return Path(local).read_bytes()
+
+    def snapshot(self, patterns: Sequence[str], commit: str | None = None) -> Path:
+        """A folder in the client's cache with those files that match one of the patterns, in which * takes in slashes.
+
+        Args:
+            patterns: As of ``fnmatch``, from the root of the repository.
+            commit: At which commit; None for the newest, or for the one in the cache where the client is offline.
+        """
+        with self._explained("cannot be read on the Hub", UNREAD, UNREAD):
+            return Path(
+                self.api.snapshot_download(
+                    self.name, repo_type=self.kind, revision=commit, allow_patterns=list(patterns)
+                )
+            )
 
     def create(self, private: bool) -> State:
         """Make the repository, which must not exist, and say what it holds."""
@@ -96,7 +117,7 @@ class Remote:
         found = self.state()
         if found is None:
             raise PublishError(
-                f"{self.name} was created, and then not found on the Hub. Run the same command again in a minute."
+                f"{self.shown} was created, and then not found on the Hub. Run the same command again in a minute."
             )
         return found
 
@@ -115,9 +136,20 @@ class Remote:
         with self._explained(f"cannot be tagged {name}", "Its files are published", "Its files are published"):
             self.api.create_tag(self.name, tag=name, revision=commit, repo_type=self.kind)
 
+    def _files(self, commit: str) -> dict[str, StoredFile]:
+        from huggingface_hub.hf_api import RepoFile
+
+        entries = self.api.list_repo_tree(self.name, recursive=True, revision=commit, repo_type=self.kind)
+        return {
+            entry.path: StoredFile(entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
+            for entry in entries
+            if isinstance(entry, RepoFile)
+        }
+
     @contextmanager
-    def _explained(self, what: str, refused: str = AS_IT_WAS, broken: str = AS_IT_WAS) -> Iterator[None]:
-        with explained(f"{self.name} {what}", refused, broken, self.token), _quiet():
+    def _explained(self, what: str, refused: str = "", broken: str = "") -> Iterator[None]:
+        unchanged = AS_IT_WAS[self.kind]
+        with explained(f"{self.shown} {what}", refused or unchanged, broken or unchanged, self.token), _quiet():
             yield
 
 
@@ -135,7 +167,7 @@ def open_remote(name: str, endpoint: str | None = None, token: str | None = None
     """
     from huggingface_hub import HfApi, get_token
 
-    if not _NAME.fullmatch(name) or len(name) > 96:
+    if not is_name(name):
         raise PublishError(
             f"{name!r} is not a name on the Hub. Expected owner/name of letters, digits, '-', '_' and '.', none of the "
             "signs twice in a row or at an end, e.g. clmeeval/cnle."
@@ -147,6 +179,11 @@ def open_remote(name: str, endpoint: str | None = None, token: str | None = None
         raise PublishError("the token holds characters that no token has. Check HF_TOKEN, or 'hf auth login' again.")
     api = HfApi(endpoint=endpoint and endpoint.rstrip("/"), token=chosen or False)
     return Remote(api, name, chosen, kind)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a repository on the Hub: ``owner/name``."""
+    return bool(_NAME.fullmatch(text)) and len(text) <= 96
 
 
 def _is_address(text: str) -> bool:

@@ -14,13 +14,14 @@ from dataclasses import replace
 import pytest
 
 from clmeeval_data.card import COLUMNS
-from clmeeval_data.croissant import Release, croissant, write_croissant
+from clmeeval_data.croissant import Release, croissant, release_of, write_croissant
 from clmeeval_data.errors import DatasetError
 from clmeeval_data.records import BENCHMARKS, CNLE, SPLITS, Provenance
 from clmeeval_data.schema import arrow_schema
 from clmeeval_data.storage import parquet_path, read_parquet, write_dataset
 
-RELEASE = Release("https://huggingface.co/datasets/clmeeval/cnle/resolve/v1.0.0/", "1.0.0", "2026-11-23")
+PAGE = "https://huggingface.co/datasets/someone/cnle"
+RELEASE = Release(PAGE, f"{PAGE}/resolve/v1.0.0/", "1.0.0", "2026-11-23")
 needs_mlcroissant = pytest.mark.skipif(
     importlib.util.find_spec("mlcroissant") is None, reason="mlcroissant is not installed: pip install mlcroissant"
 )
@@ -122,7 +123,14 @@ def test_a_release_says_where_and_when(cnle_folder):
     assert (released.pop("version"), released.pop("datePublished")) == ("1.0.0", "2026-11-23")
     for before, after in zip(plain["distribution"], released["distribution"], strict=True):
         assert after.pop("contentUrl") == RELEASE.base_url + before.pop("contentUrl")
-    assert released == plain
+    assert released.pop("url") == RELEASE.url
+    assert released == {name: value for name, value in plain.items() if name != "url"}
+    assert "version" not in described(cnle_folder, CNLE, replace(RELEASE, version=""))
+
+
+def test_the_release_is_read_from_the_description(cnle_folder):
+    assert release_of(written(cnle_folder, CNLE, RELEASE).read_bytes()) == RELEASE
+    assert release_of(written(cnle_folder, CNLE).read_bytes()) is None
 
 
 def test_the_same_dataset_gives_the_same_bytes_and_leaves_nothing_beside(cnle_folder):

@@ -13,6 +13,8 @@ import pytest
 
 from clmeeval_data.builders.sources import Pair, open_source, read
 from clmeeval_data.validate import check_dataset
+from tests.clmeeval_data.hub.loopback.server import serving
+from tests.clmeeval_data.hub.loopback.whole import check_loads_as_built
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +50,11 @@ def test_load_dataset_gives_the_same_cases_at_once_and_streamed(whole, tmp_path)
         rows = list(map(whole.benchmark.to_row, cases))
         assert loaded[split].to_list() == rows
         assert list(datasets.load_dataset(str(whole.folder), split=split, streaming=True)) == rows
+
+
+def test_it_is_published_and_loads_from_the_hub_in_a_fresh_process(whole, tmp_path):
+    with serving() as hub:
+        check_loads_as_built(whole.folder, hub, tmp_path)
 
 
 def test_the_card_counts_what_is_there(whole):

@@ -3,50 +3,19 @@
 import gzip
 import itertools
 import json
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import uuid
 from pathlib import Path
 
 import pytest
 
 from clmeeval_data import storage
+from clmeeval_data.evaluation.report.runs import load_runs
 from clmeeval_data.records import CNLE, SPLITS
+from tests.clmeeval_data.hub.loopback.fresh_process import LEADERBOARD, PUBLISH, READ
 
 ROOT = Path(__file__).parents[3]
 CORPORA = ROOT.parent / "shared" / "data"
-# runs clmeeval-build publish with each list of arguments, in turn
-PUBLISH = """
-import json, sys
-import typer
-from clmeeval_data.builders.publish_command import add_to
-from clmeeval_data.shell import run_app
-
-app = typer.Typer(pretty_exceptions_enable=False)
-add_to(app)
-app.command("other")(lambda: None)
-for arguments in json.loads(sys.argv[1]):
-    sys.argv = ["clmeeval-build", "publish", *arguments]
-    try:
-        run_app(app)
-    except SystemExit as ended:
-        print("exit", ended.code, flush=True)
-"""
-# reads datasets in each of the ways that are asked for: {key: [arguments, options]}
-READ = """
-import json, sys
-from datasets import load_dataset
-
-found = {}
-for key, (arguments, options) in json.loads(sys.argv[1]).items():
-    loaded = load_dataset(*arguments, **options)
-    found[key] = {name: list(rows) for name, rows in loaded.items()} if isinstance(loaded, dict) else list(loaded)
-json.dump(found, sys.stdout)
-"""
 HELPERS = """
 import json, sys
 from dataclasses import asdict
@@ -68,45 +37,6 @@ for key, options in {
         found[key] = str(error)
 json.dump(found, sys.stdout)
 """
-
-
-@pytest.fixture
-def client(served, tmp_path):
-    """Run Python in a fresh process that knows the Hub on loopback, with caches of its own that are empty."""
-
-    def client(code, *arguments, token="", xet=False, endpoint=None):
-        home = tmp_path / "homes" / uuid.uuid4().hex
-        home.mkdir(parents=True)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING_FACE"))}
-        hub = {"HF_ENDPOINT": endpoint or served.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        hub["HF_HUB_DISABLE_XET"] = "0" if xet else "1"
-        environment = {
-            **kept,
-            **hub,
-            "PYTHONPATH": str(ROOT),
-            "HF_DATASETS_CACHE": str(home / "datasets"),
-            **({"HF_TOKEN": token} if token else {}),
-        }
-        command = [sys.executable, "-c", code, *(json.dumps(argument) for argument in arguments)]
-        done = subprocess.run(
-            command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=120
-        )
-        assert not token or token not in done.stdout + done.stderr
-        return done
-
-    return client
-
-
-@pytest.fixture
-def read(client):
-    """What ``load_dataset`` gives to each of some calls, in one fresh process."""
-
-    def read(endpoint=None, **calls):
-        done = client(READ, calls, endpoint=endpoint)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return read
 
 
 def rows(folder, split):
@@ -214,72 +144,32 @@ def test_the_default_upload_path(client, served, tmp_path, cnle_folder, writer):
     assert sum(path.stat().st_size for path in served.xet.rglob("*") if path.is_file()) > 0
 
 
-@pytest.fixture
-def olah(tmp_path):
-    """Serve git repositories below tmp_path/mirrors with olah, which was written by others; its address."""
-    program = os.environ.get("OLAH") or shutil.which("olah-cli")
-    if not program:
-        pytest.skip("olah is not installed: pip install olah in an environment of its own, and OLAH=its olah-cli")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    basic = {"host": "127.0.0.1", "port": port, "mirror-netloc": f"127.0.0.1:{port}"}
-    basic |= {"mirror-lfs-netloc": f"127.0.0.1:{port}", "mirrors-path": [str(tmp_path / "mirrors")]}
-    basic |= {"repos-path": str(tmp_path / "olah" / "repos"), "log-path": str(tmp_path / "olah" / "logs")}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in basic.items()]
-    (tmp_path / "olah.toml").write_text("\n".join(["[basic]", *lines, "[accessibility]", "offline = true", ""]))
-    with (tmp_path / "olah.log").open("w") as log:
-        command = [program, "--config", str(tmp_path / "olah.toml"), "--host", "127.0.0.1", "--port", str(port)]
-        server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            wait_for(port, server)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait(20)
-
-
-def wait_for(port, server):
-    """Until a server listens."""
-    for _ in range(600):
-        assert server.poll() is None, "the server has ended"
-        with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"nobody listens at {port}")
-
-
-def test_a_release_loads_through_another_implementation_of_the_hub(
-    client, read, served, olah, tmp_path, cnle_folder, writer
-):
-    repo = tmp_path / "mirrors" / "datasets" / "clmeeval" / "cnle"
-    repo.mkdir(parents=True)
-    command = [str(cnle_folder), "--repo", "clmeeval/cnle"]
-    published = client(PUBLISH, [command, [*command, "--config", "sample"]], token=writer)
-    assert published.stdout.count("exit 0") == 2, published.stderr
-    for path, body in served.repos["clmeeval/cnle"].head.files.items():
-        if path != ".gitattributes":  # it does not read large files
-            (repo / path).parent.mkdir(parents=True, exist_ok=True)
-            (repo / path).write_bytes(body)
-    for arguments in (
-        ["init", "-q", "-b", "main"],
-        ["add", "."],
-        ["commit", "-q", "-m", "a release"],
-        ["tag", "v1.0.0"],
-    ):
-        author = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
-        subprocess.run(["git", *author, *arguments], cwd=repo, check=True, capture_output=True)
-    served.asked.clear()
+def test_published_results_load_in_a_fresh_process(client, read, served, results, write_run, writer):
+    for method in ("none", "grace"):
+        write_run(method, range(3))
+    to = ["--repo", "clmeeval/results", "--space", "clmeeval/leaderboard", "--tag", "v1.0.0"]
+    for verb in ("published in commit", "unchanged, at commit"):
+        published = client(LEADERBOARD, ["publish", str(results), *to], token=writer)
+        assert (published.returncode, published.stderr) == (0, "")
+        assert [line.split(": ")[1].startswith(verb) for line in published.stdout.splitlines()] == [True, True]
     found = read(
-        olah,
-        whole=[["clmeeval/cnle"], {}],
-        sample=[["clmeeval/cnle", "sample"], {"split": "train", "revision": "v1.0.0"}],
-        stream=[["clmeeval/cnle"], {"split": "test", "streaming": True}],
+        whole=[["clmeeval/results"], {}],
+        split=[["clmeeval/results"], {"split": "runs", "revision": "v1.0.0"}],
+        stream=[["clmeeval/results"], {"split": "runs", "streaming": True}],
     )
-    assert found["whole"] == {split: rows(cnle_folder, split) for split in SPLITS}
-    assert served.asked == []
-    assert (found["sample"], found["stream"]) == (rows(cnle_folder, "train"), rows(cnle_folder, "test"))
+    assert found["whole"] == {"runs": found["split"]}
+    assert found["split"] == found["stream"]
+    runs = load_runs([results])
+    assert [(row["method"], row["hash"], row["cases_total"]) for row in found["split"]] == [
+        (run.method, run.hash, 3) for run in runs
+    ]
+    exact = ("effectiveness", "exact_match")
+    assert [row["effectiveness_exact_match_mean"] for row in found["split"]] == [
+        run.estimates[exact].mean for run in runs
+    ]
+    ranked = client(LEADERBOARD, ["clmeeval/results"])
+    assert (ranked.returncode, ranked.stderr) == (0, "")
+    assert f"signature {runs[0].signature}" in " ".join(ranked.stdout.split())
 
 
 @pytest.mark.slow

@@ -10,65 +10,26 @@ from clmeeval_data.hub import load_cnle, publish
 from clmeeval_data.records import CNLE
 from clmeeval_data.storage import write_dataset
 from clmeeval_data.validate import check_dataset
+from tests.clmeeval_data.hub.loopback.breaking_points import (
+    AS_IT_WAS,
+    BATCH,
+    BROKEN,
+    FAILED,
+    INVALID,
+    PUT,
+    VERIFY,
+    faults_of,
+    has_landed,
+    points_of,
+)
 
 # huggingface_hub hands files to its HTTP library in a way that this one has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 REPO = "clmeeval/cnle"
-AS_IT_WAS = "Nothing was changed on the Hub"
-WHOLE = "It holds its old release or the whole new one, nothing between"
-INFO, REFS, TREE = f"GET /api/datasets/{REPO}$", f"GET /api/datasets/{REPO}/refs", f"GET /api/datasets/{REPO}/tree"
-FILE, PREUPLOAD = "(HEAD|GET) /datasets/.*/manifest.json", f"POST /api/datasets/{REPO}/preupload"
-BATCH, PUT, VERIFY, COMMIT, TAG = (
-    "POST .*/lfs/objects/batch",
-    "PUT /lfs",
-    "POST /verify",
-    "POST .*/commit/",
-    "POST .*/tag/",
-)
-YAML = "POST /api/validate-yaml"
-LIMIT = r"the limit of requests is reached\. Wait some minutes, then run the same command again \(429"
-DENIED = r"this token may not do that\. Use one with write access .* \(403"
-INVALID = r"the token is not valid there\. Log in with 'hf auth login'.* \(401"
-FAILED, BROKEN = r"the Hub failed \(500: as the test ordered\)", r"the connection failed \("
-
-# where it fails, how, and what the one line says; the client itself tries some requests six times
-FAULTS = [
-    (INFO, {"status": 500}, rf"cannot be read on the Hub: {FAILED}\. {AS_IT_WAS}: run the same command again later\."),
-    (INFO, {"status": 429}, rf"cannot be read on the Hub: {LIMIT}.*\)\. {AS_IT_WAS}\."),
-    (INFO, {"cut": "reply"}, rf"cannot be read on the Hub: {BROKEN}.*\)\. {AS_IT_WAS}: run the same command again\."),
-    (INFO, {"cut": "half"}, rf"cannot be read on the Hub: {BROKEN}"),
-    (REFS, {"status": 500}, rf"cannot be read on the Hub: {FAILED}"),
-    (TREE, {"status": 500, "times": 9}, rf"cannot be read on the Hub: {FAILED}"),
-    (FILE, {"status": 500, "times": 99}, rf"cannot be read on the Hub \(manifest\.json\): .*{AS_IT_WAS}"),
-    (FILE, {"cut": "reply", "times": 99}, rf"cannot be read on the Hub \(manifest\.json\): .*{AS_IT_WAS}"),
-    (YAML, {"status": 500}, rf"cannot be published: {FAILED}"),
-    (YAML, {"cut": "reply"}, rf"cannot be published: {BROKEN}"),
-    (PREUPLOAD, {"status": 401}, rf"cannot be published: {INVALID}.*\)\. {AS_IT_WAS}\."),
-    (PREUPLOAD, {"status": 403}, rf"cannot be published: {DENIED}.*\)\. {AS_IT_WAS}\."),
-    (PREUPLOAD, {"status": 429, "times": 9}, rf"cannot be published: {LIMIT}"),
-    (PREUPLOAD, {"cut": "request", "times": 9}, rf"cannot be published: {BROKEN}"),
-    (BATCH, {"status": 500, "times": 9}, rf"cannot be published: {FAILED}"),
-    (BATCH, {"status": 403}, rf"cannot be published: {DENIED}"),
-    (PUT, {"status": 500, "times": 99}, rf"cannot be published: {FAILED}"),
-    (PUT, {"status": 403}, rf"cannot be published: {DENIED}"),
-    (
-        PUT,
-        {"cut": "request", "times": 99},
-        rf"cannot be published: {BROKEN}.*\)\. {WHOLE}: run the same command again\.",
-    ),
-    (VERIFY, {"status": 404}, r"cannot be published: the Hub refuses it \(404: as the test ordered\)"),
-    (COMMIT, {"status": 401}, rf"cannot be published: {INVALID}"),
-    (COMMIT, {"status": 403}, rf"cannot be published: {DENIED}"),
-    (COMMIT, {"status": 412}, r"cannot be published: somebody else has changed it meanwhile\. .*--dry-run"),
-    (COMMIT, {"status": 429}, rf"cannot be published: {LIMIT}"),
-    (COMMIT, {"status": 500}, rf"cannot be published: {FAILED}\. {WHOLE}: run the same command again later\."),
-    (COMMIT, {"cut": "request"}, rf"cannot be published: {BROKEN}"),
-    (COMMIT, {"cut": "reply"}, rf"cannot be published: {BROKEN}.*\)\. {WHOLE}: run the same command again\."),
-    (TAG, {"status": 500}, rf"cannot be tagged v1\.1\.0: {FAILED}\. Its files are published: run the same command"),
-    (TAG, {"status": 403}, rf"cannot be tagged v1\.1\.0: {DENIED}.*\)\. Its files are published\."),
-    (TAG, {"cut": "reply"}, rf"cannot be tagged v1\.1\.0: {BROKEN}.*\)\. Its files are published: run the same"),
-]
+AT = points_of("datasets", REPO, "manifest.json")
+INFO, PREUPLOAD, COMMIT, TAG = AT.info, AT.preupload, AT.commit, AT.tag
+UNCHANGED = AS_IT_WAS["datasets"]
 
 
 @pytest.fixture
@@ -113,7 +74,11 @@ def read(hub, tmp_path, revision="main"):
     return load_cnle(str(folder))
 
 
-@pytest.mark.parametrize(("where", "fault", "line"), FAULTS, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("where", "fault", "line"),
+    faults_of("datasets", REPO, "manifest.json", "v1.1.0"),
+    ids=lambda value: str(value)[:60],
+)
 def test_the_same_command_finishes_after_a_fault(
     put, hub, tmp_path, cnle_folder, new_folder, cnle_splits, where, fault, line
 ):
@@ -124,7 +89,7 @@ def test_the_same_command_finishes_after_a_fault(
         put(new_folder, tag="v1.1.0")
     hub.faults.clear()
     assert where in hub.hit
-    landed = where == TAG or (where == COMMIT and fault.get("cut") == "reply")
+    landed = has_landed(where, fault)
     assert read(hub, tmp_path) == (new if landed else old)
     done = put(new_folder, tag="v1.1.0")
     assert done.committed is not landed
@@ -159,7 +124,7 @@ def test_what_fails_once_is_tried_again(put, hub, tmp_path, cnle_folder, where, 
             rf"{FAILED}\. At most an empty repository was made: run the same command again later\.",
             False,
         ),
-        ({"status": 401}, rf"{INVALID}.*\)\. {AS_IT_WAS}\.", False),
+        ({"status": 401}, rf"{INVALID}.*\)\. {UNCHANGED}\.", False),
         ({"cut": "reply"}, rf"{BROKEN}.*\)\. At most an empty repository was made: run the same command again\.", True),
     ],
 )
@@ -225,7 +190,7 @@ def test_no_server_at_all(put, hub, cnle_folder, writer):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(PublishError, match=rf"cannot be read on the Hub: {BROKEN}.*refused\)\. {AS_IT_WAS}"):
+        with pytest.raises(PublishError, match=rf"cannot be read on the Hub: {BROKEN}.*refused\)\. {UNCHANGED}"):
             publish(cnle_folder, REPO, endpoint=nobody, token=writer)
 
 

@@ -1,6 +1,8 @@
 """Publishing, against a Hub on loopback: what is uploaded, what stays as it is, and what is refused."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def test_a_dataset_is_published_in_one_commit_and_tagged(put, hub, cnle_folder):
     assert [commit.title for commit in repo.commits] == ["initial commit", "CNLE, schema 1.0: v1.0.0"]
     assert repo.tags == {"v1.0.0": repo.head.oid}
     assert sorted(held(hub)) == RELEASE
-    for name in ("README.md", "croissant.json", "manifest.json", *DATA):
+    for name in ("README.md", "manifest.json", *DATA):
         assert held(hub)[name] == (cnle_folder / name).read_bytes()
     assert (outcome.commit, outcome.committed, outcome.tagged) == (repo.head.oid, True, "v1.0.0")
     assert str(outcome) == f"{REPO}: published in commit {repo.head.oid}, tagged v1.0.0"
@@ -74,10 +76,19 @@ def test_the_same_bytes_again_change_nothing(put, hub, cnle_folder):
     assert (again.commit, again.committed, again.tagged) == (first.commit, False, None)
     assert str(again) == f"{REPO}: unchanged, at commit {first.commit}"
     assert not [line for line in hub.asked if not line.startswith(("GET", "HEAD"))]
+    tagged = put(cnle_folder, tag="v1.0.0")  # which croissant.json names
+    assert (tagged.committed, tagged.tagged, hub.repos[REPO].tags) == (True, "v1.0.0", {"v1.0.0": tagged.commit})
+    assert [change.path for change in tagged.plan.changes if change.kind == "change"] == ["croissant.json"]
+    for tag in ("v1.0.0", None):
+        assert (put(cnle_folder, tag=tag).committed, put(cnle_folder, tag=tag).tagged) == (False, None)
+    assert len(hub.repos[REPO].commits) == 3
+
+
+def test_without_a_description_a_tag_needs_no_commit(put, hub, cnle_folder):
+    (cnle_folder / "croissant.json").unlink()
+    first = put(cnle_folder)
     tagged = put(cnle_folder, tag="v1.0.0")
     assert (tagged.committed, tagged.tagged, hub.repos[REPO].tags) == (False, "v1.0.0", {"v1.0.0": first.commit})
-    assert put(cnle_folder, tag="v1.0.0").tagged is None
-    assert len(hub.repos[REPO].commits) == 2
 
 
 def test_a_new_release_uploads_what_differs_and_removes_what_it_replaces(put, hub, cnle_folder, cnle_splits):
@@ -101,9 +112,8 @@ def test_large_files_go_up_in_parts_where_the_hub_wants_them_to(put, hub, tmp_pa
 
 
 def test_a_description_for_other_tools_goes_along_and_away_again(put, hub, cnle_folder):
-    (cnle_folder / "croissant.json").write_bytes(b"{}")
     put(cnle_folder)
-    assert held(hub)["croissant.json"] == b"{}"
+    assert json.loads(held(hub)["croissant.json"])["name"] == "cnle"
     (cnle_folder / "croissant.json").unlink()
     put(cnle_folder)
     assert sorted(held(hub)) == [name for name in RELEASE if name != "croissant.json"]
@@ -152,11 +162,46 @@ def test_a_sample_first_and_the_benchmark_later(put, hub, cnle_folder, sample_fo
     assert sorted(held(hub)) == sorted([*RELEASE, *(f"sample/{name}" for name in RELEASE)])
 
 
-def test_examples_on_the_card_name_the_repository(put, hub, cnle_folder):
-    put(cnle_folder, "clmeeval/cnle-draft")
-    card = held(hub, "clmeeval/cnle-draft")["README.md"].decode()
-    assert 'load_dataset("clmeeval/cnle-draft", split="test"' in card
-    assert '"clmeeval/cnle"' not in card
+def test_the_card_names_the_repository(put, hub, cnle_folder):
+    text = (cnle_folder / "README.md").read_text()
+    more = "See clmeeval/cnle, https://hf.co/datasets/clmeeval/cnle. Not clmeeval/cnle-x, nor my/clmeeval/cnle.\n"
+    (cnle_folder / "README.md").write_text(text + more + "note = {clmeeval/cnle, v1}")
+    put(cnle_folder, "writer/cnle")
+    card = held(hub, "writer/cnle")["README.md"].decode()
+    assert 'load_dataset("writer/cnle", split="test"' in card
+    assert "A folder `writer/cnle` in the working directory" in card
+    assert '`clmeeval_data.load_cnle("writer/cnle")` gives the cases' in card
+    assert "See writer/cnle, https://hf.co/datasets/writer/cnle. Not clmeeval/cnle-x" in card
+    assert card.endswith("note = {writer/cnle, v1}")
+    assert re.findall(r"\S*clmeeval/cnle\S*", card) == ["clmeeval/cnle-x,", "my/clmeeval/cnle."]
+
+
+def test_the_description_says_which_release_it_is_of(put, hub, cnle_folder, monkeypatch, tmp_path):
+    put(cnle_folder, tag="v1.2.0")
+    found, today = json.loads(held(hub)["croissant.json"]), datetime.now(UTC).date().isoformat()
+    assert (found["url"], found["version"]) == (f"{hub.url}/datasets/{REPO}", "1.2.0")
+    assert found["datePublished"] in (today, (datetime.now(UTC) - timedelta(days=1)).date().isoformat())
+    base = f"{hub.url}/datasets/{REPO}/resolve/v1.2.0/"
+    assert [file["contentUrl"] for file in found["distribution"]] == [base + path for path in DATA]
+    earlier = held(hub)["croissant.json"].replace(found["datePublished"].encode(), b"2020-01-31")
+    hub.repos[REPO].commit("years ago", {**hub.repos[REPO].head.files, "croissant.json": earlier})
+    assert not put(cnle_folder).committed  # publishing it again keeps the day
+    hub.repos[REPO].tags.clear()
+    put(cnle_folder, tag="v1.2.0")
+    assert held(hub)["croissant.json"] == earlier
+    put(cnle_folder, tag="v1.3.0")
+    assert json.loads(held(hub)["croissant.json"])["version"] == "1.3.0"
+    put(cnle_folder, tag="final")
+    assert "version" not in json.loads(held(hub)["croissant.json"])
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[", b"[]", b"{}", b'{"distribution": [{"contentUrl": 1}]}'])
+def test_a_description_that_is_none_is_replaced(put, hub, cnle_folder, damaged):
+    put(cnle_folder)
+    whole = held(hub)["croissant.json"]
+    hub.repos[REPO].commit("by hand", {**hub.repos[REPO].head.files, "croissant.json": damaged})
+    assert put(cnle_folder).committed
+    assert held(hub)["croissant.json"] == whole
 
 
 def test_a_dry_run_shows_what_would_be_done_and_does_nothing(hub, put, cnle_folder, cnle_splits, capsys, monkeypatch):
@@ -174,7 +219,7 @@ def test_a_dry_run_shows_what_would_be_done_and_does_nothing(hub, put, cnle_fold
     shown = dry_run("--tag", "v1.0.0")
     assert hub.repos == {}
     lines = shown.splitlines()
-    plan = plan_release(cnle_folder, REPO, endpoint=hub.url)
+    plan = plan_release(cnle_folder, REPO, tag="v1.0.0", endpoint=hub.url)
     assert lines[0].startswith("clmeeval/cnle (new, public): ")
     for name in ("README.md", "manifest.json", *DATA):
         (line,) = (line for line in lines if line.startswith("add ") and f" {name} " in line)
@@ -297,14 +342,13 @@ def test_the_other_benchmark(put, hub, cnle_folder, csne_folder):
 def test_a_tag_that_points_elsewhere(put, hub, cnle_folder, sample_folder, cnle_splits):
     first = put(cnle_folder, tag="v1.0.0").commit
     second = put(sample_folder, config="sample").commit
-    hub.asked.clear()
-    refused(
-        put,
-        hub,
-        cnle_folder,
-        f"v1.0.0 of clmeeval/cnle points to commit {first[:12]}, and this .* {second}",
-        tag="v1.0.0",
+    again = put(cnle_folder, tag="v1.0.0")  # that commit holds this very release
+    assert (again.commit, again.committed, again.tagged) == (first, False, None)
+    assert str(again) == (
+        f"{REPO}: unchanged, at commit {first}, to which v1.0.0 points already; the newest commit is {second}"
     )
+    hub.asked.clear()
+    refused(put, hub, sample_folder, r"points to commit .* \(README\.md differs\)", tag="v1.0.0", config="sample")
     cnle_splits["test"] = cnle_splits["test"][:2]
     write_dataset(cnle_folder, CNLE, cnle_splits, {})
     refused(put, hub, cnle_folder, f"points to commit {first[:12]}, and this release would be another", tag="v1.0.0")

@@ -1,0 +1,122 @@
+"""Unedited answers that somebody computed before: taken over into a results folder where they fit this very model.
+
+They lie beside the dataset, as its configurations ``answers-<model>`` (clmeeval_data.answers). What does not fit is not
+used and computed as if it were not there: other weights, another precision or decoding, other texts, and token ids that
+are not what this model's tokenizer makes of the text.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clmeeval_data import storage
+from clmeeval_data.answers import PREFIX, Answering, CaseAnswers, is_answers, parse_manifest, read_answers
+from clmeeval_data.atomic import written_aside
+from clmeeval_data.errors import CaseError, DatasetError, ResultsError
+from clmeeval_data.evaluation.answers import PUBLISHED, answer_lengths, answers_folder, case_key
+from clmeeval_data.evaluation.editors.contract import Case
+from clmeeval_data.evaluation.model.lm import LanguageModel
+from clmeeval_data.evaluation.scoring.dimensions import decoding
+from clmeeval_data.hub.configurations import FoundConfiguration, configurations_of
+from clmeeval_data.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+
+def answering(lm: LanguageModel) -> Answering:
+    """A model, unedited and asked the way an evaluation does."""
+    end = lm.tokenizer.eos_token_id
+    ends_with = "" if end is None else written(lm, [int(end)])
+    return Answering(lm.name, lm.fingerprint, str(lm.dtype).removeprefix("torch."), decoding(), ends_with)
+
+
+def written(lm: LanguageModel, ids: Sequence[int]) -> str:
+    """Token ids as text, as published answers have it: with special tokens and white space."""
+    return str(lm.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def take_over(
+    results: Path, location: str, dataset: str, split: str, cases: Sequence[Case], lm: LanguageModel
+) -> dict[str, Any]:
+    """Put published answers to cases into a results folder, for those that it has no answer for.
+
+    Args:
+        results: The results folder.
+        location: Where the dataset was read from: a folder, or an id on the Hub.
+        dataset: Its name.
+        split: The split of the cases.
+        cases: The cases that will be asked.
+        lm: The model, unedited.
+
+    Returns:
+        Where the answers come from, as a run's environment says it: ``cases``, how many of them are ``published``, and
+        ``from`` where; all others are computed here.
+
+    Raises:
+        ResultsError: If the results folder is damaged, or cannot be written.
+    """
+    folder = answers_folder(results, dataset, lm)
+    known = Journal(folder / PUBLISHED).read()
+    own = Journal(folder / "answers.jsonl").read()
+    missing = {key: case for case in cases if (key := case_key(case)) not in known and key not in own}
+    found: dict[str, dict[str, Any]] = {}
+    for configuration in configurations_of(location, PREFIX) if missing else ():
+        wanted = {key: case for key, case in missing.items() if key not in found}
+        if wanted:
+            found |= _fitting(configuration, split, wanted, lm)
+    if found:
+        known = {**known, **found}
+        _write(folder / PUBLISHED, known)
+    used = [known[key] for key in map(case_key, cases) if key in known and key not in own]
+    return {"cases": len(cases), "published": len(used), "from": sorted({entry["from"] for entry in used})}
+
+
+def _fitting(
+    configuration: FoundConfiguration, split: str, cases: Mapping[str, Case], lm: LanguageModel
+) -> dict[str, dict[str, Any]]:
+    """The answers of a configuration to cases by their keys, as journal entries; none where it does not match."""
+    if not is_answers(configuration.manifest):
+        return {}
+    try:
+        manifest = parse_manifest(configuration.manifest, configuration.origin)
+        if split not in manifest.splits or not manifest.answering.is_same(answering(lm)):
+            logger.info("%s is of another model, precision, decoding or split", configuration.origin)
+            return {}
+        path = storage.parquet_path(Path(), split).as_posix()
+        rows = {row.key: row for row in read_answers(configuration.file(path), manifest, split)}
+    except DatasetError as error:
+        logger.warning("published answers are not used, and computed instead: %s", error)
+        return {}
+    fits = {key: rows[key] for key, case in cases.items() if key in rows and _fits(lm, case, rows[key])}
+    odd = sum(key in rows for key in cases) - len(fits)
+    if odd:
+        logger.warning("%d answers of %s do not fit %s; they are computed instead", odd, configuration.origin, lm.name)
+    return {key: _entry(key, row, configuration.origin) for key, row in fits.items()}
+
+
+def _fits(lm: LanguageModel, case: Case, row: CaseAnswers) -> bool:
+    """Whether answers are ones that this model, with its tokenizer, can have given to a case."""
+    try:
+        lengths = answer_lengths(lm, case)
+    except CaseError:
+        return False
+    vocabulary = int(lm.model.get_input_embeddings().weight.shape[0])
+    return len(lengths) == len(row.answers) and all(
+        len(answer.ids) <= length
+        and all(0 <= one < vocabulary for one in answer.ids)
+        and written(lm, answer.ids) == answer.text
+        for answer, length in zip(row.answers, lengths, strict=True)
+    )
+
+
+def _entry(key: str, row: CaseAnswers, origin: str) -> dict[str, Any]:
+    return {"id": key, "answers": [list(answer.ids) for answer in row.answers], "from": origin}
+
+
+def _write(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    try:
+        with written_aside(path) as aside:
+            Journal(aside).append(entries.values())
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror}. Choose a folder you may write to.") from error
