@@ -4,7 +4,7 @@ The one place that knows builders and evaluation both; nothing imports it.
 """
 
 from clmeeval_data.builders.cli import app
-from clmeeval_data.evaluation import answers_command
+from clmeeval_data.evaluation.commands import answers as answers_command
 from clmeeval_data.shell import run_app
 
 answers_command.add_to(app)

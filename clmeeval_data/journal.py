@@ -1,12 +1,14 @@
 """An append-only JSON-lines file with one line per finished id: what "resume" means, for builds and evaluations alike.
 
 Lines that belong together are appended by one write and flushed to disk, so a killed process leaves whole groups behind
-and at most one torn line, which ``read`` passes over and the next ``append`` cuts off.
+and at most one torn line, which ``read`` passes over and the next ``append`` cuts off. One process writes at a time:
+``held`` keeps others away for as long as its process lives.
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,9 +57,42 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
+            raise self._unwritable(error) from error
+
+    @contextmanager
+    def held(self, wait: bool = False) -> Iterator[None]:
+        """Inside the block no other process holds this journal. A process that is killed lets go of it.
+
+        Args:
+            wait: For the other process, rather than to refuse.
+
+        Raises:
+            ResultsError: If another process holds it, or the lock cannot be made.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self.path.with_name(f".{self.path.name}.lock")
+        lock = FileLock(path, blocking=wait)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            holder = _pid_in(path)
             raise ResultsError(
-                f"cannot write {self.path}: {error.strerror}. Make room, or choose another folder."
-            ) from error
+                f"{self.path} is being written by another process{f' ({holder})' if holder else ''}. "
+                "Wait for it or stop it, or choose another folder."
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            with suppress(OSError):  # it only tells others whom they wait for
+                path.write_text(f"pid {os.getpid()}\n")
+            yield
+        finally:
+            lock.release()
+
+    def _unwritable(self, error: OSError) -> ResultsError:
+        return ResultsError(f"cannot write {self.path}: {error.strerror}. Make room, or choose another folder.")
 
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
@@ -67,6 +102,15 @@ class Journal:
             raise ResultsError(
                 f"{self.path}:{number}: not a JSON object with an 'id'. Remove the line to have it computed again."
             ) from None
+
+
+def _pid_in(lock: Path) -> str:
+    """``pid N`` of the process that holds a lock, empty where it cannot be told."""
+    try:
+        found = lock.read_text().strip()
+    except (OSError, ValueError):
+        return ""
+    return found if found.removeprefix("pid ").isdigit() else ""
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

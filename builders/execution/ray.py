@@ -7,10 +7,6 @@ Source: Moritz et al., "Ray: A Distributed Framework for Emerging AI Application
 """
 
 import hashlib
-import logging
-import os
-import re
-import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
@@ -18,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from clmeeval_data.builders.execution.contract import Result, Shard
-from clmeeval_data.errors import ConfigError, DatasetError
+from clmeeval_data.errors import DatasetError
+from clmeeval_data.ray_cluster import WorkerLost, connect, imported_ray, result_of
 
 _WAITING_PER_CORE = 2
-_SECONDS_TO_CONNECT = 10
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class StoredFile:
 
     def read(self) -> bytes:
         """The content of the file."""
-        content: bytes = _ray().get(self.reference)
+        content: bytes = imported_ray().get(self.reference)
         return content
 
 
@@ -49,7 +45,7 @@ class RayCluster:
     """
 
     def __init__(self, jobs: int = 1, address: str | None = None) -> None:
-        _ray()
+        imported_ray()
         self._jobs = jobs
         self._address = address
         self._connected = False
@@ -62,7 +58,7 @@ class RayCluster:
             DatasetError: If a worker died.
         """
         self._connect()
-        ray = _ray()
+        ray = imported_ray()
         run = ray.remote(_run)
         sent = ray.put(function)
         at_once = _WAITING_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -82,29 +78,16 @@ class RayCluster:
         """The content of the file in the object store."""
         self._connect()
         content = path.read_bytes()
-        return StoredFile(_ray().put(content), hashlib.sha256(content).hexdigest())
+        return StoredFile(imported_ray().put(content), hashlib.sha256(content).hexdigest())
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends. A connection that was there before stays."""
         if self._connected:
-            _ray().shutdown()
+            imported_ray().shutdown()
             self._connected = False
 
     def _connect(self) -> None:
-        ray = _ray()
-        if ray.is_initialized():
-            return
-        if self._address is None:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of ours reports to nobody
-        else:
-            _check_reachable(self._address)
-        own = {"address": "local", "num_cpus": self._jobs}
-        place = own if self._address is None else {"address": self._address}
-        try:
-            ray.init(**place, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
-            raise ConfigError(_no_cluster(self._address, error)) from error
-        self._connected = True
+        self._connected = connect(self._address, self._jobs) or self._connected
 
 
 def _run(function: Callable[[Shard], Result], shard: Shard) -> Result:
@@ -112,45 +95,8 @@ def _run(function: Callable[[Shard], Result], shard: Shard) -> Result:
 
 
 def _result(reference: Any) -> Any:
-    """What a task gave, or the error that it raised, as if it had been raised here."""
-    ray = _ray()
+    """What a task gave, or the error that it raised."""
     try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise DatasetError(
-            f"a task on the Ray cluster was lost ({reason}). What is finished is kept: run the same command again."
-        ) from error
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            f"--executor ray needs Ray, which can't be imported ({error}). "
-            "Install it: pip install 'clmeeval-data[ray]'."
-        ) from error
-    return ray
-
-
-def _check_reachable(address: str) -> None:
-    """Someone listens at the address: Ray itself would try for five minutes and then end this process."""
-    place = re.fullmatch(r"(.+):(\d+)", address.removeprefix("ray://"))
-    if place is None:
-        return
-    try:
-        socket.create_connection((place[1], int(place[2])), timeout=_SECONDS_TO_CONNECT).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(_no_cluster(address, error)) from error
-
-
-def _no_cluster(address: str | None, error: Exception) -> str:
-    where = "on this machine" if address is None else f"at --address {address}"
-    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-    return (
-        f"no Ray cluster {where} ({reason}). Expected HOST:PORT of a running one ('ray start --head' prints it), "
-        "'auto', or no --address to start one here."
-    )
+        return result_of(reference)
+    except WorkerLost as error:
+        raise DatasetError(str(error)) from error

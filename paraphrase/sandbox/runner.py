@@ -1,25 +1,17 @@
 """Does a rewritten function do the same as the original, on inputs that both are run on?"""
 
 import json
-import os
 import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from clmeeval_data.errors import ConfigError
-from clmeeval_data.paraphrase.sandbox.limits import Limits
+from clmeeval_data.sandbox.limits import Limits
+from clmeeval_data.sandbox.process import start_python
 
-_START = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from clmeeval_data.paraphrase.sandbox.sandbox import main
-main()
-"""
+_PROGRAM = "clmeeval_data.paraphrase.sandbox.sandbox"
 
 
 @dataclass(frozen=True)
@@ -116,18 +108,6 @@ class Runner:
         return reply
 
     def _started(self) -> subprocess.Popen[str]:
-        if not hasattr(os, "fork"):
-            raise ConfigError("running functions needs a system with fork, such as Linux or macOS.")
         if self._process is None:
-            path = json.dumps([entry or str(Path.cwd()) for entry in sys.path])
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", _START, path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                cwd=tempfile.gettempdir(),
-                env={"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir()},
-                start_new_session=True,
-            )
+            self._process = start_python(_PROGRAM)
         return self._process

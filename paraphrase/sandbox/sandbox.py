@@ -25,9 +25,9 @@ from clmeeval_data.paraphrase.sandbox.inputs import (
     probes_for,
     probing_arguments,
 )
-from clmeeval_data.paraphrase.sandbox.limits import Limits, confine
 from clmeeval_data.paraphrase.sandbox.outcomes import outcome, shown
 from clmeeval_data.paraphrase.sandbox.probes import Exhausted, Record
+from clmeeval_data.sandbox.limits import Limits, confine
 
 _ERRORS = (ValueError, KeyError, TypeError, AttributeError, StopIteration, OSError, IndexError, RuntimeError)
 _PATIENCE = 6  # how much longer a call may take that ran out of time in one version only

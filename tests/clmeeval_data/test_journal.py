@@ -93,3 +93,20 @@ def test_a_killed_writer_leaves_whole_groups(journal, root):
     journal.append([{"id": "after"}])
     assert list(journal.read()) == [*found, "after"]
     assert json.loads(journal.path.read_text().splitlines()[-1]) == {"id": "after"}
+
+
+def test_a_held_journal_is_refused_and_can_be_waited_for(journal):
+    journal.append([{"id": "a"}])
+    with journal.held():
+        journal.append([{"id": "b"}])
+        message = r"records\.jsonl is being written by another process \(pid \d+\)"
+        with pytest.raises(ResultsError, match=message), Journal(journal.path).held():
+            pass
+    with journal.held(wait=True):
+        assert list(journal.read()) == ["a", "b"]
+
+
+def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ResultsError, match="cannot write"), Journal(tmp_path / "file" / "records.jsonl").held():
+        pass

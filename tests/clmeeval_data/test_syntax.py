@@ -288,4 +288,4 @@ def test_variables_have_roles_and_byte_offsets():
 
 def test_tree_sitter_is_imported_when_first_used_and_only_here():
     code = "import clmeeval_data.syntax, sys; assert not any(m.startswith('tree_sitter') for m in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(inspect.getfile(syntax)).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(inspect.getfile(syntax)).parents[2])

@@ -20,11 +20,11 @@ from clmeeval_data import syntax
 from clmeeval_data.errors import ConfigError
 from clmeeval_data.paraphrase.engine import Setting
 from clmeeval_data.paraphrase.sandbox.inputs import Values, free_names, plain_arguments
-from clmeeval_data.paraphrase.sandbox.limits import Limits
 from clmeeval_data.paraphrase.sandbox.outcomes import shown
 from clmeeval_data.paraphrase.sandbox.probes import Probe, Record
 from clmeeval_data.paraphrase.sandbox.runner import Comparison, Runner
 from clmeeval_data.paraphrase.syntax_engine import SyntaxEngine
+from clmeeval_data.sandbox.limits import Limits
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SMALL = (
@@ -275,7 +275,7 @@ def test_rewritten_functions_of_the_standard_library_do_the_same(runner):
     assert returned >= 60
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 @pytest.mark.filterwarnings("ignore")
 def test_a_thousand_functions_do_the_same(runner):
@@ -287,7 +287,7 @@ def test_a_thousand_functions_do_the_same(runner):
     assert returned == 1000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 @pytest.mark.filterwarnings("ignore")
 def test_real_functions_do_the_same_things_in_the_same_order(runner):

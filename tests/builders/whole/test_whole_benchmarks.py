@@ -16,7 +16,7 @@ from clmeeval_data.validate import check_dataset
 from tests.clmeeval_data.hub.loopback.server import serving
 from tests.clmeeval_data.hub.loopback.whole import check_loads_as_built
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 LEAST = {"cnle": 21_000, "csne": 16_000}
 

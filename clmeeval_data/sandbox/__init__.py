@@ -1,0 +1,1 @@
+"""Running code that nobody has read: in a Python process of its own, with limits that keep accidents harmless."""
