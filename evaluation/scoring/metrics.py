@@ -88,7 +88,8 @@ def chrf(output: str, reference: str) -> float:
     Range: 0 to 1, higher is better. Unlike BLEU it is meaningful for short texts. It does not see order beyond six
     characters.
 
-    Source: Popović, WMT 2015; sacrebleu with ``nc:6|nw:0|space:no``.
+    Source: Popović, WMT 2015; sacrebleu with ``nc:6|nw:0|space:no|eff:yes`` (orders that a text is too short for are
+    left out).
     """
     output, reference = output.strip(), reference.strip()
     if not (output and reference):
@@ -133,6 +134,27 @@ def syntax_match(output: str, reference: str) -> float:
     return tree_similarity(output, reference)
 
 
+def identifier_match(output: str, reference: str) -> float:
+    """F1 of the identifiers of output and reference as multisets: names, attributes, names of keyword arguments.
+
+    Range: 0 to 1, higher is better. It sees which functions and arguments are used, and neither their order nor what
+    is done with them; a variable of another name is a miss. Two codes without any identifier score 1.0, a code with
+    some and one without 0.0.
+
+    Source: Ding et al., CrossCodeEval, NeurIPS 2023 (arXiv 2310.11248), whose released code takes sets, found by
+    regular expression, and so counts a name once however often it stands there.
+    """
+    from clmeeval_data.syntax import identifiers
+
+    output, reference = output.strip(), reference.strip()
+    if not (output and reference):
+        return float(output == reference)
+    found, wanted = Counter(identifiers(output)), Counter(identifiers(reference))
+    if not (found or wanted):
+        return 1.0
+    return 2 * (found & wanted).total() / (found.total() + wanted.total())
+
+
 def ngram_entropy(text: str) -> float:
     """Mean of 2/3 H2 and 4/3 H3, where Hn is the entropy in bits of the text's n-gram frequencies.
 
@@ -168,6 +190,7 @@ CHRF_2 = Metric("chrf", "chrF", "text", chrf)
 EDIT_SIMILARITY = Metric("edit_similarity", "Edit similarity", "text", edit_similarity)
 VALID_SYNTAX = Metric("valid_syntax", "Valid syntax", "code", valid_syntax)
 SYNTAX_MATCH = Metric("syntax_match", "Syntax match", "code", syntax_match)
+IDENTIFIER_MATCH = Metric("identifier_match", "Identifier match", "code", identifier_match)
 NGRAM_ENTROPY = Metric(
     "ngram_entropy", "Entropy", "fluency", lambda output, _reference: ngram_entropy(output), high=None, unit="bits"
 )
@@ -182,6 +205,7 @@ METRICS: Registry[Metric] = Registry(
         "edit_similarity": f"{__name__}:EDIT_SIMILARITY",
         "valid_syntax": f"{__name__}:VALID_SYNTAX",
         "syntax_match": f"{__name__}:SYNTAX_MATCH",
+        "identifier_match": f"{__name__}:IDENTIFIER_MATCH",
         "ngram_entropy": f"{__name__}:NGRAM_ENTROPY",
     },
 )

@@ -12,7 +12,8 @@ def signature(run: Mapping[str, Any]) -> str:
     """All that two runs must share before their numbers may stand in one table, as ``key:value`` joined by ``|``.
 
     Read from a run.json: data set, split, number and hash of its cases, model, its fingerprint and dtype, decoding,
-    seed, and the version of this package. The method and its configuration are what a table compares: left out.
+    seed, protocol, and the version of this package. The method and its configuration are what a table compares, and
+    left out.
 
     Raises:
         KeyError: If the run does not tell one of them.
@@ -29,9 +30,15 @@ def signature(run: Mapping[str, Any]) -> str:
         "dtype": model["dtype"],
         "decoding": _compact(identity["decoding"]),
         "seed": identity["seed"],
+        "protocol": _protocol(identity.get("protocol", {"name": "single"})),  # there was no other before format 2
         "version": versions.get(OWN_PACKAGE, "unknown"),
     }
     return "|".join(f"{key}:{value}" for key, value in parts.items())
+
+
+def _protocol(protocol: Mapping[str, Any]) -> str:
+    """``single``, ``batch-10`` or ``sequential-20``."""
+    return f"{protocol['name']}-{protocol['size']}" if "size" in protocol else str(protocol["name"])
 
 
 def _compact(settings: Mapping[str, Any]) -> str:

@@ -1,17 +1,21 @@
 """One way to aggregate a run's cases, used by the runner for complete runs and by the report for incomplete ones."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from clmeeval_data.errors import ResultsError
 from clmeeval_data.evaluation.scoring.metrics import METRICS, short_target
-from clmeeval_data.evaluation.scoring.significance import interval
+from clmeeval_data.evaluation.scoring.paired import difference_interval
+from clmeeval_data.evaluation.scoring.significance import Estimate, interval
 
 DIMENSIONS = ("effectiveness", "generalisation", "specificity", "fluency")
+EFFECTIVENESS = DIMENSIONS[0]
+CHECKED = DIMENSIONS[:3]  # at a checkpoint
 EXACT_MATCH_ALL = "exact_match_all"
 
 Entry = Mapping[str, Any]
+Scores = Mapping[str, Any]
 
 
 def summarise(entries: Iterable[Entry], total: int) -> dict[str, Any]:
@@ -22,15 +26,20 @@ def summarise(entries: Iterable[Entry], total: int) -> dict[str, Any]:
     with its 95 % interval over the finished cases, a failed case counting as 0. ``cost``: seconds per edit over the
     cases that did not fail, and the largest peak in bytes, None where none was measured.
 
+    Of sequences, whose scores are those at the end: ``right_after``, effectiveness right after each edit;
+    ``forgetting``, that minus the effectiveness at the end, case by case; ``checkpoints``, after so many ``edits`` of a
+    sequence the scores of all cases edited by then. A failed case counts as 0 in each of them.
+
     Raises:
         ResultsError: If an entry has no scores although it did not fail, or a number is not finite.
     """
-    ordered = sorted(entries, key=lambda entry: str(entry["id"]))  # the interval's resamples depend on the order
+    ordered = sorted(entries, key=lambda entry: str(entry["id"]))
     failed = [entry for entry in ordered if entry.get("error") is not None]
     scored = [entry for entry in ordered if entry.get("error") is None]
     targets = [entry["case"]["target"] for entry in ordered if "case" in entry]
     seconds = [_number(_at(entry, "cost", "edit_seconds"), entry) for entry in scored]
     peaks = [entry["cost"].get("peak_bytes") for entry in scored]
+    sequential = any("checkpoints" in entry for entry in ordered)
     return {
         "cases": {
             "total": total,
@@ -40,24 +49,65 @@ def summarise(entries: Iterable[Entry], total: int) -> dict[str, Any]:
         },
         "scores": {dimension: _dimension(dimension, scored, len(failed)) for dimension in DIMENSIONS},
         "cost": {
-            "edit_seconds": interval(seconds).as_dict(),
+            "edit_seconds": interval(seconds, in_unit=False).as_dict(),
             "peak_bytes": max((peak for peak in peaks if peak is not None), default=None),
         },
+        **(_sequences(ordered) if sequential else {}),
     }
 
 
 def _dimension(dimension: str, scored: Sequence[Entry], failed: int) -> dict[str, Any]:
     """Every metric of one dimension. A case without it (no neighbours, say) is left out of its mean."""
     found = [(entry, _at(entry, "scores", dimension)) for entry in scored if dimension in _at(entry, "scores")]
-    names = list(dict.fromkeys(name for _, scores in found for name in scores))
-    if not scored:
-        names = _expected(dimension)
+    return _means(found, failed, [] if scored else _expected(dimension))
+
+
+def _means(
+    found: Sequence[tuple[Entry, Scores]],
+    failed: int,
+    expected: Sequence[str] = (),
+    estimate: Callable[[Sequence[float], bool], Estimate] = interval,
+) -> dict[str, Any]:
+    """The mean of every metric that one of the cases has, or else of the expected ones, with its interval."""
+    names = list(dict.fromkeys(name for _, scores in found for name in scores)) or list(expected)
     return {
-        name: interval(
-            [_number(scores[name], entry) for entry, scores in found if name in scores] + [0.0] * failed
+        name: estimate(
+            [_number(scores[name], entry) for entry, scores in found if name in scores] + [0.0] * failed,
+            name not in METRICS or METRICS[name].high is not None,
         ).as_dict()
         for name in names
     }
+
+
+def _sequences(ordered: Sequence[Entry]) -> dict[str, Any]:
+    """What a sequence has beside the scores at its end."""
+    scored = [entry for entry in ordered if entry.get("error") is None]
+    failed = len(ordered) - len(scored)
+    right = [(entry, _at(entry, "right_after", "scores", EFFECTIVENESS)) for entry in scored]
+    lost = [(entry, _difference(scores, _at(entry, "scores", EFFECTIVENESS))) for entry, scores in right]
+    expected = _expected(EFFECTIVENESS)
+    counts = sorted({_at(point, "edits") for entry in ordered for point in _at(entry, "checkpoints")})
+    return {
+        "right_after": {EFFECTIVENESS: _means(right, failed, expected)},
+        "forgetting": {EFFECTIVENESS: _means(lost, failed, expected, difference_interval)},
+        "checkpoints": [{"edits": count, "scores": _checkpoint(ordered, count)} for count in counts],
+    }
+
+
+def _checkpoint(ordered: Sequence[Entry], count: int) -> dict[str, Any]:
+    """The means at one checkpoint over the cases that have met it."""
+    met = [(entry, point["scores"]) for entry in ordered for point in entry["checkpoints"] if point["edits"] == count]
+    failed = sum(entry.get("error") is not None for entry, _ in met)
+    return {
+        dimension: _means(
+            [(entry, scores[dimension]) for entry, scores in met if dimension in scores], failed, _expected(dimension)
+        )
+        for dimension in CHECKED
+    }
+
+
+def _difference(first: Scores, second: Scores) -> dict[str, float]:
+    return {name: score - second[name] for name, score in first.items() if name in second}
 
 
 def _expected(dimension: str) -> list[str]:
@@ -75,7 +125,7 @@ def _at(entry: Entry, *keys: str) -> Any:
             found = found[key]
         except (KeyError, TypeError):
             raise ResultsError(
-                f"case {entry['id']!r} has no {'.'.join(keys)} although it did not fail. "
+                f"case {entry.get('id')!r} has no {'.'.join(keys)} although it did not fail. "
                 "Remove its line from records.jsonl to have it computed again."
             ) from None
     return found

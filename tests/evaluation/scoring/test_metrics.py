@@ -1,3 +1,4 @@
+import ast
 import math
 import random
 from collections import Counter
@@ -101,6 +102,46 @@ def test_chrf_equals_sacrebleu():
             assert metrics.chrf(output, reference) == pytest.approx(expected, abs=1e-12)
 
 
+def character_grams(text, size):
+    text = "".join(text.split())
+    return Counter(text[start : start + size] for start in range(len(text) - size + 1))
+
+
+def plain_chrf(output, reference):
+    """chrF2 of one pair, written from the formula: orders that one of the texts is too short for are left out."""
+    precisions, recalls = [], []
+    for size in range(1, 7):
+        found, wanted = character_grams(output, size), character_grams(reference, size)
+        if found and wanted:
+            common = (found & wanted).total()
+            precisions.append(common / found.total())
+            recalls.append(common / wanted.total())
+    precision, recall = (sum(parts) / max(1, len(parts)) for parts in (precisions, recalls))
+    return 5 * precision * recall / (4 * precision + recall) if precision + recall else 0.0
+
+
+def test_chrf_equals_the_formula():
+    for output, reference in PAIRS:
+        if output.strip():
+            assert metrics.chrf(output, reference) == pytest.approx(plain_chrf(output, reference), abs=1e-9)
+
+
+def plain_indel(output, reference):
+    """The least number of insertions and deletions, by the textbook table."""
+    row = list(range(len(reference) + 1))
+    for i, a in enumerate(output, start=1):
+        above, row = row, [i]
+        for j, b in enumerate(reference, start=1):
+            row.append(above[j - 1] if a == b else 1 + min(above[j], row[j - 1]))
+    return row[-1]
+
+
+def test_edit_similarity_equals_the_textbook_table():
+    for output, reference in PAIRS[:80]:
+        expected = 1 - plain_indel(output.strip(), reference.strip()) / len(output.strip() + reference.strip())
+        assert metrics.edit_similarity(output, reference) == pytest.approx(expected, abs=1e-12)
+
+
 def test_edit_similarity_counts_insertions_and_deletions_only():
     assert metrics.edit_similarity("abcd", "abXcd") == pytest.approx(1 - 1 / 9)
     assert metrics.edit_similarity("abc", "axc") == pytest.approx(1 - 2 / 6)  # Levenshtein would say 1 - 1 / 3
@@ -117,7 +158,9 @@ def test_every_comparison_is_one_for_equal_texts_and_stays_in_its_range(name):
         assert metric.low <= metric.score(output, reference) <= metric.high
 
 
-@pytest.mark.parametrize("name", ["exact_match", "bleu", "rouge_l", "chrf", "edit_similarity", "syntax_match"])
+@pytest.mark.parametrize(
+    "name", ["exact_match", "bleu", "rouge_l", "chrf", "edit_similarity", "syntax_match", "identifier_match"]
+)
 def test_empty_texts_are_equal_to_each_other_and_unlike_all_others(name):
     score = METRICS[name].score
     assert score("", "") == 1.0
@@ -143,6 +186,36 @@ def test_valid_syntax_needs_code():
     assert metrics.valid_syntax("  x = [1, 2]\n") == 1.0
     assert metrics.valid_syntax("x = [1, 2") == 0.0
     assert metrics.valid_syntax("   ") == 0.0
+
+
+def test_valid_syntax_holds_for_all_that_python_parses_and_for_little_else():
+    wider = 0
+    for output, _ in PAIRS:
+        try:
+            ast.parse(output.strip())
+        except SyntaxError:
+            wider += metrics.valid_syntax(output) == 1.0
+        else:
+            assert metrics.valid_syntax(output) == float(bool(output.strip()))
+    assert wider <= 2
+
+
+@pytest.mark.parametrize(
+    ("output", "reference", "score"),
+    [
+        ("f(x)", "f( x )  # twice", 1.0),
+        ("x.sort(key=len)", "sorted(x, key=len)", 2 * 3 / 8),
+        ("f(a, a)", "f(a, b)", 2 * 2 / 6),
+        ("np.sum(a", "np.sum(a)", 1.0),
+        ("f", "1 + 1", 0.0),
+        ("'a'", "1 + 1", 1.0),
+        ("data.x", "data['x']", 2 * 1 / 3),
+        ("a = b", "b = a", 1.0),
+    ],
+)
+def test_identifier_match_is_f1_of_the_multisets(output, reference, score):
+    assert metrics.identifier_match(output, reference) == pytest.approx(score)
+    assert metrics.identifier_match(reference, output) == pytest.approx(score)
 
 
 def test_syntax_match_sees_structure_not_formatting():
@@ -174,7 +247,7 @@ def test_text_scores_holds_the_metrics_of_its_scope():
     text = {"exact_match", "bleu", "rouge_l", "chrf", "edit_similarity"}
     assert set(metrics.text_scores("f(x)", "f(y)", code=False)) == text
     scores = metrics.text_scores("f(x)", "f(y)", code=True)
-    assert set(scores) == text | {"valid_syntax", "syntax_match"}
+    assert set(scores) == text | {"valid_syntax", "syntax_match", "identifier_match"}
     assert all(isinstance(score, float) for score in scores.values())
     assert scores["bleu"] == metrics.bleu("f(x)", "f(y)") and scores["exact_match"] == 0.0
 

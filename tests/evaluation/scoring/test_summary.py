@@ -62,7 +62,7 @@ def test_a_failed_case_is_zero_in_every_score_and_absent_from_the_cost():
 def test_when_all_cases_fail_every_score_is_zero():
     summary = summarise([failed(0), failed(1)], total=2)
     assert summary["scores"]["specificity"]["exact_match_all"]["mean"] == 0.0
-    assert summary["scores"]["effectiveness"]["chrf"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 2}
+    assert summary["scores"]["effectiveness"]["chrf"] == interval([0.0, 0.0]).as_dict()
     assert summary["scores"]["fluency"]["ngram_entropy"]["mean"] == 0.0
     assert summary["cost"]["edit_seconds"] == {"mean": None, "low": None, "high": None, "n": 0}
 
@@ -78,7 +78,7 @@ def test_a_case_without_neighbours_is_left_out_of_specificity():
     lonely = entry(1, 0.0)
     lonely["scores"] = {**lonely["scores"], "specificity": {}}
     scores = summarise([entry(0), lonely], total=2)["scores"]
-    assert scores["specificity"]["bleu"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 1}
+    assert scores["specificity"]["bleu"] == interval([1.0]).as_dict()
     assert scores["effectiveness"]["bleu"]["n"] == 2
 
 
@@ -115,7 +115,7 @@ def test_a_finished_case_without_its_results_is_refused(key):
 def test_the_signature_names_all_that_makes_numbers_comparable():
     assert signature(RUN) == (
         "dataset:cnle|split:test|n:12|cases:ab12cd34|model:smollm2|fp:01234567|dtype:float32|"
-        "decoding:greedy|seed:0|version:0.1.0"
+        "decoding:greedy|seed:0|protocol:single|version:0.1.0"
     )
 
 
