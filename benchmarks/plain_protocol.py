@@ -44,12 +44,22 @@ def edit(lm: LanguageModel, editor: Editor, request: EditRequest) -> Edit:
 
 
 def answers(lm: LanguageModel, case: Case) -> list[str]:
-    """What the model, edited or not, says to a case's prompts; a longer text is sampled, too, and thrown away."""
-    target, rephrased, *near = answer_lengths(lm, case)
-    groups = [([case.prompt], target), ([case.rephrased_prompt], rephrased), (list(case.neighbour_prompts), max(near))]
-    texts = [text for prompts, tokens in groups for text in _generate(lm, prompts, tokens)]
+    """What the edited model says to a case's prompts; a longer text is sampled, too, and thrown away."""
+    texts = unedited(lm, case)
     _generate(lm, [case.prompt], FLUENCY_TOKENS, do_sample=True, top_k=FLUENCY_TOP_K)
     return texts
+
+
+def unedited(lm: LanguageModel, case: Case) -> list[str]:
+    """What the model, edited or not, says to a case's prompts.
+
+    One generation for the prompt, one for the rephrased prompt, and one for the neighbours together.
+    """
+    target, rephrased, *near = answer_lengths(lm, case)
+    groups = [([case.prompt], target), ([case.rephrased_prompt], rephrased)]
+    if near:
+        groups.append((list(case.neighbour_prompts), max(near)))
+    return [text for prompts, tokens in groups for text in _generate(lm, prompts, tokens)]
 
 
 def _generate(lm: LanguageModel, prompts: list[str], tokens: int, **options: Any) -> list[str]:

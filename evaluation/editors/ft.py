@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
-from clmeeval_data.evaluation.editors.lookup import PART_ROWS, check_finite, target_losses
+from clmeeval_data.evaluation.editors.lookup import PART_ROWS, check_finite
 from clmeeval_data.evaluation.editors.texts import Texts, read_texts
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import changed_output
@@ -121,6 +121,6 @@ class FineTuning:
                 return output + x @ deltas[part.owner.to(x.device)].to(x.dtype).transpose(1, 2)
 
             with changed_output(lm.mlp_output(self.config.layer), change):
-                losses = target_losses(part.logits(lm), part.labels)
+                losses = part.losses(lm)
             total = total.index_add(0, part.owner.to(total.device), losses.to(total.device))
         return total

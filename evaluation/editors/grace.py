@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
-from clmeeval_data.evaluation.editors.lookup import PART_ROWS, Lookup, read_lookup
+from clmeeval_data.evaluation.editors.lookup import Lookup, read_lookup
 from clmeeval_data.evaluation.editors.search import Search, fit_vectors, stop_below
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -92,7 +92,7 @@ class Grace:
         lookup = read_lookup(lm, prompts, targets, range(len(requests)), config.layer)
         fit = fit_vectors(
             lm,
-            lookup.by_length(PART_ROWS),
+            [lookup],
             torch.stack([self._start(request, lookup) for request in requests])[:, None],
             Search(
                 config.learning_rate,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from clmeeval_data.errors import EditError
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
-from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_finite, target_losses
+from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, check_finite, scored_losses, spread
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import captured_inputs, captured_outputs, changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -132,7 +132,10 @@ def _read_part(
         stack.enter_context(changed_output(modules[layers[0]], lambda _, output: output.detach().requires_grad_(True)))
         inputs = stack.enter_context(captured_inputs(modules))
         outputs = stack.enter_context(captured_outputs(modules))
-        losses = target_losses(run_suffix(lm, prefix, suffix), labels)
+        scored = (labels != IGNORED).to(lm.device)
+        each = scored_losses(run_suffix(lm, prefix, suffix, scored=scored), labels[labels != IGNORED])
+        counts = (labels != IGNORED).sum(-1).to(each.device)
+        losses = spread(each, labels).sum(-1) / counts
         total = losses.sum() * scale
     slopes = torch.autograd.grad(total, [outputs[layer] for layer in layers])
     wide, home = torch.promote_types(lm.dtype, torch.float32), home_of(lm, layers)

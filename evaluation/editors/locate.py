@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest
-from clmeeval_data.evaluation.editors.lookup import IGNORED, PART_ROWS, Lookup, lookup_of
+from clmeeval_data.evaluation.editors.lookup import IGNORED, Lookup, lookup_of
 from clmeeval_data.evaluation.editors.search import Fit, Place, Search, Terms, fit_vectors, stop_below
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.generate import Continuation, Sampling, generate
@@ -145,9 +145,7 @@ def find_vectors(
 
     Source: ROME (arXiv 2202.05262), equation 4, with the released implementation's penalty |delta| / |v0|^2.
     """
-    parts = question.rows.by_length(PART_ROWS)
-    if question.kept is not None:
-        parts += question.kept.by_length(PART_ROWS)
+    lookups = [question.rows] if question.kept is None else [question.rows, question.kept]
 
     def loss(terms: Terms, vectors: Tensor, of: Tensor) -> Tensor:
         penalty = (vectors.norm(dim=-1) / limits[of].square()).sum(-1)
@@ -164,7 +162,7 @@ def find_vectors(
         places=places,
     )
     start = torch.zeros(len(limits), len(places), lm.map.d, device=question.rows.values.device)
-    return fit_vectors(lm, parts, start, search)
+    return fit_vectors(lm, lookups, start, search)
 
 
 def within(vectors: Tensor, requests: Tensor, limits: Tensor) -> Tensor:

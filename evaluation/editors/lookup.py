@@ -7,13 +7,14 @@ before it are read once, and the layers below the edited one run once.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from clmeeval_data.errors import EditError
-from clmeeval_data.evaluation.model.hooks import captured_inputs, captured_outputs
+from clmeeval_data.evaluation.model.hooks import captured_inputs, captured_outputs, ended_after
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, read_prompts, run_suffix, suffix_of
 
@@ -51,6 +52,12 @@ class Lookup:
         rows = [row for owner in owners for row in (self.owner == owner).nonzero()[:, 0].tolist()]
         place = {owner: new for new, owner in enumerate(owners)}
         return replace(self.rows(rows), owner=torch.tensor([place[int(self.owner[row])] for row in rows]))
+
+    @property
+    def last(self) -> Tensor:
+        """True at the last suffix token of every row, shape (rows, tokens)."""
+        columns = torch.arange(self.suffix.mask.shape[1], device=self.suffix.mask.device)
+        return columns == self.suffix.mask.sum(-1, keepdim=True) - 1
 
     def first_rows(self) -> list[int]:
         """The first row of every request, in the order of the requests."""
@@ -138,7 +145,7 @@ def lookup_of(
     outputs = dict(inputs)
     if attention:
         outputs["attention"] = lm.attention_output(layer)
-    with captured_inputs(inputs) as entered, captured_outputs(outputs) as left:
+    with captured_inputs(inputs) as entered, captured_outputs(outputs) as left, ended_after(lm.layer_modules[layer]):
         run_suffix(lm, prefix, suffix)
     return Lookup(
         layer,
@@ -158,8 +165,46 @@ def token_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of every target token, shape (rows, tokens); 0 at positions that predict none."""
     labels = labels.to(logits.device)
     here = labels != IGNORED
-    each = torch.zeros(labels.shape, device=logits.device)
-    return each.masked_scatter(here, cross_entropy(logits[here].float(), labels[here], reduction="none"))
+    return spread(cross_entropy(logits[here].float(), labels[here], reduction="none"), labels)
+
+
+def scored_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of tokens, shape (n,), from logits (n, vocabulary) and labels (n,); its gradient is taken once.
+
+    Of the logits one exponential is kept, which the way back makes the gradient of, in its place.
+    """
+    losses: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
+        logits.float(), labels.to(logits.device)
+    )
+    return losses
+
+
+def spread(each: Tensor, labels: Tensor) -> Tensor:
+    """What was computed where ``labels``, shape (rows, tokens), ask for a token, in their shape; 0 elsewhere."""
+    here = labels.to(each.device) != IGNORED
+    return torch.zeros(labels.shape, device=each.device, dtype=each.dtype).masked_scatter(here, each)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """log sum exp(x) - x[label], with the gradient softmax(x) - onehot(label)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        top = logits.amax(-1, keepdim=True)
+        weights = (logits - top).exp_()
+        total, rows = weights.sum(-1), torch.arange(len(labels), device=labels.device)
+        losses: Tensor = total.log() + top[:, 0] - logits[rows, labels]
+        ctx.kept = (weights, total, labels) if ctx.needs_input_grad[0] else None
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        weights, total, labels = ctx.kept
+        ctx.kept = None  # it becomes the gradient
+        slope = slopes[0]
+        weights.mul_((slope / total)[:, None])
+        weights[torch.arange(len(labels), device=labels.device), labels] -= slope
+        return weights, None
 
 
 def target_losses(logits: Tensor, labels: Tensor) -> Tensor:

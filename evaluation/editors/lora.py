@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from clmeeval_data.errors import ModelError
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
-from clmeeval_data.evaluation.editors.lookup import PART_ROWS, check_finite, target_losses
+from clmeeval_data.evaluation.editors.lookup import PART_ROWS, check_finite
 from clmeeval_data.evaluation.editors.texts import Texts, read_texts
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -155,7 +155,7 @@ def _losses(
     for part in parts:
         owner = part.owner.to(lm.device)
         with torch.set_grad_enabled(backward), adapters.assigned(part.owner.tolist()):
-            each = target_losses(part.logits(lm), part.labels).to(lm.device) * shares[owner]
+            each = part.losses(lm).to(lm.device) * shares[owner]
             if backward:
                 each.sum().backward()
         total.index_add_(0, owner, each.detach())

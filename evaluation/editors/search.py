@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
-from clmeeval_data.evaluation.editors.lookup import IGNORED, Lookup, check_finite, token_losses
+from clmeeval_data.evaluation.editors.lookup import (
+    IGNORED,
+    PART_ROWS,
+    Lookup,
+    check_finite,
+    scored_losses,
+    spread,
+)
 from clmeeval_data.evaluation.model.hooks import changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.prefix import run_suffix
@@ -77,7 +84,7 @@ def fit_vectors(lm: LanguageModel, lookups: Sequence[Lookup], start: Tensor, sea
 
     Args:
         lm: The model.
-        lookups: The requests' rows, in one or more parts.
+        lookups: The requests' rows; those in one lookup are run in parts of similar length.
         start: First vectors, shape (requests, places, d).
         search: How to search.
 
@@ -86,7 +93,7 @@ def fit_vectors(lm: LanguageModel, lookups: Sequence[Lookup], start: Tensor, sea
     """
     vectors = IndependentAdam(start, search.learning_rate)
     losses, taken = [0.0] * len(start), [0] * len(start)
-    parts = list(lookups)
+    wholes, parts = list(lookups), _parted(lookups)
     for step in range(search.steps + 1):
         with torch.set_grad_enabled(step < search.steps):
             terms = _terms(lm, parts, vectors.current, search)
@@ -101,12 +108,17 @@ def fit_vectors(lm: LanguageModel, lookups: Sequence[Lookup], start: Tensor, sea
             break
         loss.sum().backward()
         if len(going) < len(vectors.active):
-            parts = [part.select(going) for part in _with_rows(parts, going)]
+            alive = [vectors.active[row] for row in going]
+            parts = _parted([whole.select(alive) for whole in _with_rows(wholes, alive)])
         vectors.step(going)
         if search.project is not None:
             active = torch.tensor(vectors.active, device=vectors.current.device)
             vectors.replace(search.project(vectors.current.detach(), active))
     return Fit(vectors.finished(), losses, taken)
+
+
+def _parted(lookups: Sequence[Lookup]) -> list[Lookup]:
+    return [part for lookup in lookups for part in lookup.by_length(PART_ROWS)]
 
 
 def _with_rows(parts: Sequence[Lookup], requests: Sequence[int]) -> list[Lookup]:
@@ -121,17 +133,19 @@ def _terms(lm: LanguageModel, parts: Sequence[Lookup], vectors: Tensor, search: 
             for index, place in enumerate(search.places):
                 module = lm.mlp_output(part.layer) if place == "mlp" else lm.attention_output(part.layer)
                 stack.enter_context(_placed(module, vectors[:, index], part.owner, search.added))
-            logits = run_suffix(lm, part.prefix, part.suffix, part.layer, part.entering)
+            scored = part.labels != IGNORED if part.original is None else part.last
+            logits = run_suffix(lm, part.prefix, part.suffix, part.layer, part.entering, scored)
         owner = part.owner.to(vectors.device)
         if part.original is not None:
             divergence = divergence.index_add(0, owner, _divergence(logits, part).to(vectors.device))
             continue
-        each = token_losses(logits, part.labels).to(vectors.device)
+        wanted = part.labels[scored].to(logits.device)
+        found = scored_losses(logits, wanted)
+        each = spread(found, part.labels).to(vectors.device)
         counts = (part.labels != IGNORED).sum(-1).clamp_min(1).to(vectors.device)
         nll = nll.index_add(0, owner, each.sum(-1) / counts)
         rows = rows.index_add(0, owner, torch.ones_like(each[:, 0]))
-        labels = part.labels.to(logits.device)
-        wrong = ((logits.argmax(-1) != labels) & (labels != IGNORED)).sum(-1)
+        wrong = spread((logits.detach().argmax(-1) != wanted).float(), part.labels).sum(-1)
         missed = missed.index_add(0, owner, wrong.to(missed))
         worst = worst.scatter_reduce(0, owner, each.detach().amax(-1), "amax")
     return Terms(nll / rows.clamp_min(1), worst, missed == 0, divergence)
@@ -149,9 +163,7 @@ def _placed(module: nn.Module, vectors: Tensor, owner: Tensor, added: bool) -> A
 
 def _divergence(logits: Tensor, part: Lookup) -> Tensor:
     """KL(edited || original) of the token after each row's last, shape (rows,)."""
-    columns = torch.arange(part.suffix.mask.shape[1], device=logits.device)
-    last = (part.suffix.mask.to(logits.device) * columns).argmax(-1)
-    edited = logits[torch.arange(len(logits), device=logits.device), last].float().log_softmax(-1)
+    edited = logits.float().log_softmax(-1)
     original: Tensor = edited.detach() if part.original is None else part.original.to(edited.device)
     divergence: Tensor = (edited.exp() * (edited - original)).sum(-1)
     return divergence

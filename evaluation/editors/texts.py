@@ -10,20 +10,21 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from clmeeval_data.evaluation.editors.contract import EditRequest
-from clmeeval_data.evaluation.editors.lookup import IGNORED
-from clmeeval_data.evaluation.model.hooks import skipped_layers
+from clmeeval_data.evaluation.editors.lookup import IGNORED, scored_losses, spread
+from clmeeval_data.evaluation.model.hooks import kept_positions, skipped_layers
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import Tokens, layer_input, read_prompts, suffix_of
+from clmeeval_data.evaluation.model.prefix import Tokens, layer_input, pad, read_prompts, suffix_of
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Prompts with targets, padded on both sides so that all prompts end in one column.
+    """Prompts with targets, padded on the right.
 
-    ``entering``: input of ``layer``, shape (rows, tokens, d), None for the first layer. ``labels``: shape (rows, end),
-    the target token that each of the last columns predicts. ``owner``: index of the edit each row belongs to, (rows,).
+    ``entering``: input of ``layer``, shape (rows, tokens, d), None for the first layer. ``labels``: the target token
+    that each token predicts, shape (rows, tokens). ``owner``: index of the edit each row belongs to, shape (rows,).
     """
 
     layer: int
@@ -50,9 +51,12 @@ class Texts:
         order = self.tokens.mask.sum(-1).argsort(stable=True).tolist()
         return [self._rows(order[start : start + rows]) for start in range(0, len(order), rows)]
 
-    def logits(self, lm: LanguageModel) -> Tensor:
-        """What the model, with whatever is in force, says at the columns of ``labels``: (rows, end, vocabulary)."""
+    def losses(self, lm: LanguageModel) -> Tensor:
+        """Mean cross-entropy of each row's target, shape (rows,), with whatever is in force; nats per token."""
+        scored, head = self.labels != IGNORED, lm.model.get_output_embeddings()
         with ExitStack() as stack:
+            if head is not None:
+                stack.enter_context(kept_positions(head, scored))
             if self.entering is not None:
                 stack.enter_context(skipped_layers(lm.layer_modules, self.layer, self.entering))
             logits: Tensor = lm.model(
@@ -60,21 +64,20 @@ class Texts:
                 attention_mask=self.tokens.mask.long(),
                 position_ids=self.tokens.positions(),
                 use_cache=False,
-                logits_to_keep=self.labels.shape[1],
             ).logits
-        return logits
+        found = logits[0] if head is not None else logits[scored.to(logits.device)]
+        each = scored_losses(found, self.labels[scored])
+        return spread(each, self.labels).sum(-1) / scored.sum(-1).clamp_min(1).to(each.device)
 
     def _rows(self, rows: list[int]) -> "Texts":
         """Some of the rows, without the padding that all of them share."""
         index = torch.tensor(rows, device=self.tokens.mask.device)
-        used = self.tokens.mask[index].any(0).nonzero()[:, 0]
-        first, end = int(used[0]), int(used[-1]) + 1
-        width = self.labels.shape[1] - (self.tokens.mask.shape[1] - end)
+        end = int(self.tokens.mask[index].sum(-1).max())
         return Texts(
             self.layer,
-            Tokens(self.tokens.ids[index, first:end], self.tokens.mask[index, first:end]),
-            None if self.entering is None else self.entering[index.to(self.entering.device), first:end],
-            self.labels[index, :width],
+            Tokens(self.tokens.ids[index, :end], self.tokens.mask[index, :end]),
+            None if self.entering is None else self.entering[index.to(self.entering.device), :end],
+            self.labels[index, :end],
             self.owner[rows],
         )
 
@@ -94,14 +97,15 @@ def read_texts(lm: LanguageModel, requests: Sequence[EditRequest], owners: Seque
     targets = [lm.encode_target(request.prompt, request.target) for request in requests]
     prefix = read_prompts(lm, [request.prompt for request in requests], [layer] if layer else [])
     suffix = suffix_of(lm, prefix, targets)
-    labels = torch.full(suffix.ids.shape, IGNORED)
+    mask = torch.cat([prefix.tokens.mask[:, :-1], suffix.mask], 1)
+    ids = torch.cat([prefix.tokens.ids[:, :-1], suffix.ids], 1)
+    tokens = pad([ids[row][mask[row]].tolist() for row in range(len(ids))], lm.pad_id, lm.device, "right")
+    labels = torch.full(tokens.ids.shape, IGNORED)
     for row, target in enumerate(targets):
-        labels[row, : len(target)] = torch.tensor(target)
-    tokens = Tokens(
-        torch.cat([prefix.tokens.ids[:, :-1], suffix.ids], 1),
-        torch.cat([prefix.tokens.mask[:, :-1], suffix.mask], 1),
-    )
+        end = int(tokens.mask[row].sum())
+        labels[row, end - len(target) : end] = torch.tensor(target)
     entering = None
     if layer:
-        entering = torch.cat([prefix.entering[layer][:, :-1], layer_input(lm, prefix, suffix, layer)], 1)
+        found = torch.cat([prefix.entering[layer][:, :-1], layer_input(lm, prefix, suffix, layer)], 1)
+        entering = pad_sequence([states[own] for states, own in zip(found, mask.to(found.device), strict=True)], True)
     return Texts(layer, tokens, entering, labels.to(lm.device), torch.tensor(list(owners)))

@@ -107,6 +107,11 @@ class Codebook:
         radii[nearest] = distance / 2 - 1e-5
         return self._with(key, value, radii, distance / 2, label)
 
+    def distances(self, inputs: Tensor) -> Tensor:
+        """Euclidean distance of each query to the nearest key, shape (rows,), given what ``query`` takes."""
+        queries = self.query(inputs)
+        return torch.cdist(queries, self.keys.to(queries.device).float()).min(-1).values
+
     def is_far_from(self, inputs: Tensor) -> Tensor:
         """Whether the codebook surely does not fire, rounding errors allowed for; shape (rows,).
 

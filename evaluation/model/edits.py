@@ -96,6 +96,18 @@ class Edit:
         ]
         return [all(book[row] for book in far) for row in range(len(chosen))]
 
+    def distances(self, lm: LanguageModel, prefix: Prefix, rows: Sequence[int]) -> list[float]:
+        """How far prompts are from the nearest key of the edit's codebook; nothing where it has no codebook.
+
+        Args:
+            lm: The model.
+            prefix: Prompts, read on the unedited model.
+            rows: The rows of the prefix in question.
+        """
+        books = [update for update in self.updates if isinstance(update, Codebook)]
+        inputs = _kept(lm, prefix, books[0]) if len(books) == 1 else None
+        return [] if inputs is None else books[0].distances(inputs[list(rows)]).tolist()
+
     @contextmanager
     def applied(self, lm: LanguageModel, lookup: Tensor | None = None) -> "Iterator[AppliedEdits]":
         """Run the model under this edit, in all rows.

@@ -19,10 +19,11 @@ from clmeeval_data.errors import EditError
 from clmeeval_data.evaluation.model.edits import AppliedEdits, Edit, applied
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.preamble import check_fits
-from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, cache_of, pad, read_again, read_complete, states_of
+from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, pad, read_again, read_complete, states_of
+from clmeeval_data.evaluation.model.room import RoomyLayer, cache_with_room
 from clmeeval_data.evaluation.model.updates import Codebook, Dense, LowRank
 
-COMPACT_BELOW = 0.7  # rows are dropped from the batch when at most this share of them still runs
+COMPACT_BELOW = 0.7  # the cache is copied without its padding when at most this share of the copied rows still runs
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,24 @@ class Sampling:
 
     def choose(self, logits: Tensor, uniform: float) -> int:
         """The token at which the distribution over the k likeliest tokens passes ``uniform``; logits: (vocabulary,)."""
-        top = logits.double().topk(self.top_k)
-        passed = top.values.softmax(-1).cumsum(-1).cpu() > uniform
-        return int(top.indices[int(passed.int().argmax())])
+        return drawn(logits[None], [self.top_k], [uniform])[0]
+
+
+def drawn(logits: Tensor, top_k: Sequence[int], uniforms: Sequence[float]) -> list[int]:
+    """For every row, the token at which the distribution over its k likeliest tokens passes a number in [0, 1).
+
+    Args:
+        logits: Shape (rows, vocabulary).
+        top_k: k of each row.
+        uniforms: The number of each row.
+    """
+    found = logits.topk(max(top_k))
+    ranks = torch.arange(max(top_k), device=logits.device)
+    beyond = ranks >= torch.tensor(top_k, device=logits.device)[:, None]
+    shares = found.values.double().masked_fill(beyond, -torch.inf).softmax(-1).cumsum(-1)
+    passed = shares > torch.tensor(uniforms, dtype=torch.float64, device=logits.device)[:, None]
+    tokens: list[int] = found.indices.gather(1, passed.int().argmax(-1, keepdim=True))[:, 0].tolist()
+    return tokens
 
 
 @torch.no_grad()
@@ -82,18 +98,30 @@ def generate(
         if any(edit.preamble for edit in edits):
             read = _with_preambles(lm, live, prefix, edits, pairs, list(encoded.values()))
         else:
-            read = _under_weights(lm, prefix.select([prompt for prompt, _ in pairs]), edits, list(encoded.values()))
+            read = _under_weights(lm, live, prefix, edits, pairs, list(encoded.values()))
         where = [pairs.index((one.prompt, one.edit)) for one in continuations]
         decoder = _Decoder(lm, live, read.select(where), continuations, encoded)
         return decoder.run()
 
 
-def _under_weights(lm: LanguageModel, prefix: Prefix, edits: Sequence[Edit], encoded: Sequence[int]) -> Prefix:
+def _under_weights(
+    lm: LanguageModel,
+    live: AppliedEdits,
+    prefix: Prefix,
+    edits: Sequence[Edit],
+    pairs: Sequence[tuple[int, int]],
+    encoded: Sequence[int],
+) -> Prefix:
     """The prompts as the edited weights read them, with the mean keys that codebooks with an encoder look at."""
     weights = [u for edit in edits for u in edit.updates if isinstance(u, LowRank | Dense)]
     changed = {_layer(lm, update.module) for update in weights}
     unknown = {layer for layer in encoded if layer not in prefix.pooled}
-    return read_again(lm, prefix, min(changed | unknown), encoded) if changed | unknown else prefix
+    asked = prefix.select([prompt for prompt, _ in pairs])
+
+    def begin(rows: Sequence[int]) -> None:
+        live.rows = torch.tensor([pairs[row][1] for row in rows])
+
+    return read_again(lm, asked, min(changed | unknown), encoded, begin) if changed | unknown else asked
 
 
 def _with_preambles(
@@ -156,7 +184,8 @@ class _Decoder:
         self.lm, self.live, self.wanted = lm, live, wanted
         self.outputs: list[list[int]] = [[] for _ in wanted]
         self.rows = list(range(len(wanted)))  # row of the batch -> continuation
-        self.cache, self.mask = prefix.cache(), prefix.tokens.mask[:, :-1]
+        self.cache, self.mask = cache_with_room(*states_of(prefix.cache())), prefix.tokens.mask[:, :-1]
+        self.copied = len(wanted)  # rows of the batch when the cache was last copied
         self.pending = prefix.last_tokens()[:, 0].tolist()
         room = (lm.context_length - prefix.lengths[:, 0]).tolist()  # a text ends where the model's context does
         self.tokens = [min(one.tokens, left) for one, left in zip(wanted, room, strict=True)]
@@ -188,9 +217,11 @@ class _Decoder:
                      self.lm.device, "right")  # fmt: skip
         logits = self._forward(tokens)
         chosen = logits.argmax(-1).tolist()
+        for row, token in self._drawn(logits):
+            chosen[row] = [token]
         kept = tokens.mask.clone()
         for row, guess in enumerate(guesses):
-            taken = self._take(self.rows[row], guess, chosen[row], logits[row, 0])
+            taken = self._take(self.rows[row], guess, chosen[row])
             kept[row, taken:] = False
         self.mask = torch.cat([self.mask, kept], dim=-1)
         self._drop_finished(kept.all(-1).tolist())
@@ -207,13 +238,21 @@ class _Decoder:
         self.live.at(None)
         return logits
 
-    def _take(self, index: int, guess: list[int], chosen: list[int], logits: Tensor) -> int:
+    def _drawn(self, logits: Tensor) -> list[tuple[int, int]]:
+        """The rows of sampled texts and the token that each draws; logits: (rows, tokens, vocabulary)."""
+        texts = [(row, index, self.wanted[index].sampling) for row, index in enumerate(self.rows)]
+        drawing = [(row, index, one.top_k) for row, index, one in texts if one and not self._finished(index)]
+        if not drawing:
+            return []
+        rows, indices, top_k = zip(*drawing, strict=True)
+        uniforms = [self.uniforms[index][len(self.outputs[index])] for index in indices]
+        return list(zip(rows, drawn(logits[list(rows), 0], top_k, uniforms), strict=True))
+
+    def _take(self, index: int, guess: list[int], chosen: list[int]) -> int:
         """Extend one output; returns how many of the fed tokens are part of the text."""
-        one, output = self.wanted[index], self.outputs[index]
+        output = self.outputs[index]
         if self._finished(index):
             return 0
-        if one.sampling:
-            chosen = [one.sampling.choose(logits, self.uniforms[index][len(output)])]
         taken = 0
         for position, token in enumerate(chosen[: len(guess) + 1]):
             taken = position + 1
@@ -231,20 +270,37 @@ class _Decoder:
     def _drop_finished(self, whole: Sequence[bool]) -> None:
         """Drop the rows that are done, and the gaps that rejected guesses left in the others.
 
-        Rows that are done stay as ballast until enough of them are, since dropping rows copies the cache. ``whole``:
-        the rows without a gap at their end.
+        A row that is done gives its place to the last one that is not; once in a while all are copied, to be rid of
+        padding that nobody needs any more. ``whole``: the rows without a gap at their end.
         """
         running = [row for row, index in enumerate(self.rows) if not self._finished(index)]
-        if not running:
-            for index in self.rows:
+        for index in self.rows:
+            if self._finished(index):
                 self._strip_stop(index)
+        if not running:
             self.rows = []
             return
-        if len(running) <= COMPACT_BELOW * len(self.rows) or not all(whole[row] for row in running):
-            for row in set(range(len(self.rows))) - set(running):
-                self._strip_stop(self.rows[row])
+        if len(running) <= COMPACT_BELOW * self.copied or not all(whole[row] for row in running):
             self._keep(running)
+        elif len(running) < len(self.rows):
+            self._close_ranks(running)
         self.pending = [self.outputs[index][-1] for index in self.rows]
+
+    def _close_ranks(self, running: Sequence[int]) -> None:
+        """Move the last rows that run into the places of those that are done, and forget the places behind them."""
+        count = len(running)
+        free = sorted(set(range(count)) - set(running))
+        moved = running[count - len(free) :]
+        into, of = (torch.tensor(places, dtype=torch.long, device=self.mask.device) for places in (free, moved))
+        for layer in self.cache.layers:
+            if isinstance(layer, RoomyLayer):
+                layer.move(into, of, count)
+        self.mask[into] = self.mask[of]
+        self.mask = self.mask[:count]
+        rows = list(self.rows)
+        for place, row in zip(free, moved, strict=True):
+            rows[place] = rows[row]
+        self.rows = rows[:count]
 
     def _strip_stop(self, index: int) -> None:
         output = self.outputs[index]
@@ -265,6 +321,7 @@ class _Decoder:
             return tensor.transpose(1, 2)[index.to(on)[:, None], slots.to(on)].transpose(1, 2)
 
         keys, values = states_of(self.cache)
-        self.cache = cache_of([pick(key) for key in keys], [pick(value) for value in values])
+        self.cache = cache_with_room([pick(key) for key in keys], [pick(value) for value in values])
         self.mask = mask.gather(1, slots)
         self.rows = [self.rows[row] for row in rows]
+        self.copied = len(rows)

@@ -63,6 +63,23 @@ def captured_outputs(modules: Mapping[K, nn.Module]) -> Iterator[dict[K, Tensor]
         yield found
 
 
+@contextmanager
+def kept_positions(head: nn.Module, positions: Tensor) -> Iterator[None]:
+    """Let a module read, of inputs of shape (rows, tokens, width), the tokens at some positions alone.
+
+    Its input becomes (1, positions, width), rows first. ``positions``: True at these, shape (rows, tokens).
+    """
+
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0][positions.to(args[0].device)][None], *args[1:])
+
+    handle = head.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 class _Ended(Exception):  # noqa: N818  # not an error: it leaves a forward pass
     """A forward pass has come as far as it should."""
 

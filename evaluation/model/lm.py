@@ -60,6 +60,12 @@ class LanguageModel:
         return cast(torch.dtype, self.model.dtype)
 
     @property
+    def identity(self) -> dict[str, str]:
+        """Name, fingerprint and precision: what tells this model from others, as JSON values."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return {"name": self.name, "fingerprint": self.fingerprint, "dtype": dtype}
+
+    @property
     def context_length(self) -> int:
         """The longest text the model can read, in tokens; 2^20 where its configuration names no limit."""
         config = self.model.config.get_text_config()

@@ -17,7 +17,13 @@ from torch.nn.functional import pad as pad_tensor
 from transformers.cache_utils import DynamicCache
 
 from clmeeval_data.evaluation.model.cache import CompleteCache, cache_of, states_of
-from clmeeval_data.evaluation.model.hooks import captured_inputs, changed_output, skipped_layers
+from clmeeval_data.evaluation.model.hooks import (
+    captured_inputs,
+    changed_output,
+    ended_after,
+    kept_positions,
+    skipped_layers,
+)
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.passes import PromptPart
 from clmeeval_data.evaluation.model.tokens import Tokens, pad
@@ -190,14 +196,23 @@ def _read_in_parts(
     layers: Sequence[int],
     cache: Callable[[Sequence[int]], DynamicCache],
 ) -> Prefix:
-    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-    parts = [order[start : start + PART_ROWS] for start in range(0, len(order), PART_ROWS)]
-
     def tokens(part: Sequence[int]) -> Tokens:
         return pad([ids[row] for row in part], lm.pad_id, lm.device, "left")
 
-    read = _joined([_read(lm, tokens(part), layers, cache(part)) for part in parts], lm.pad_id)
-    return read.select([order.index(row) for row in range(len(ids))])
+    parts = _parts([len(one) for one in ids])
+    return _in_order(parts, [_read(lm, tokens(part), layers, cache(part)) for part in parts], lm.pad_id)
+
+
+def _parts(lengths: Sequence[int]) -> list[list[int]]:
+    """The rows in parts of similar length."""
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    return [order[start : start + PART_ROWS] for start in range(0, len(order), PART_ROWS)]
+
+
+def _in_order(parts: Sequence[Sequence[int]], read: Sequence[Prefix], pad_id: int) -> Prefix:
+    """What was read in parts, as one."""
+    place = {row: index for index, row in enumerate(row for part in parts for row in part)}
+    return _joined(read, pad_id).select([place[row] for row in range(len(place))])
 
 
 def _read(lm: LanguageModel, tokens: Tokens, layers: Sequence[int], cache: DynamicCache) -> Prefix:
@@ -261,7 +276,13 @@ def _joined(parts: Sequence[Prefix], pad_id: int) -> Prefix:
 
 
 @torch.no_grad()
-def read_again(lm: LanguageModel, prefix: Prefix, layer: int, pooled: Sequence[int] = ()) -> Prefix:
+def read_again(
+    lm: LanguageModel,
+    prefix: Prefix,
+    layer: int,
+    pooled: Sequence[int] = (),
+    begin: Callable[[Sequence[int]], None] | None = None,
+) -> Prefix:
     """The prefix as the model computes it now, given that nothing below ``layer`` has changed since it was read.
 
     Args:
@@ -269,9 +290,20 @@ def read_again(lm: LanguageModel, prefix: Prefix, layer: int, pooled: Sequence[i
         prefix: The prompts, read.
         layer: The lowest layer with a change. The layers below do not run if the prefix has this one's input.
         pooled: Layers whose ``looked_up`` and ``pooled`` are kept, beside those that the prefix has.
+        begin: Told which rows come before a part of them is read; without it all are read at once.
 
     Source: a weight edit at one layer changes the inputs of the layers above it, and nothing below.
     """
+    if begin is None:
+        return _read_again(lm, prefix, layer, pooled)
+    parts, read = _parts(prefix.lengths[:, 0].tolist()), []
+    for part in parts:
+        begin(part)
+        read.append(_read_again(lm, prefix.select(part), layer, pooled))
+    return _in_order(parts, read, lm.pad_id)
+
+
+def _read_again(lm: LanguageModel, prefix: Prefix, layer: int, pooled: Sequence[int]) -> Prefix:
     entering = prefix.entering.get(layer)
     below = 0 if entering is None else layer
     cache = CompleteCache() if entering is None else cache_of(*_emptied(prefix))
@@ -294,9 +326,14 @@ def read_again(lm: LanguageModel, prefix: Prefix, layer: int, pooled: Sequence[i
 
 
 def run_suffix(
-    lm: LanguageModel, prefix: Prefix, suffix: Tokens, from_layer: int = 0, entering: Tensor | None = None
+    lm: LanguageModel,
+    prefix: Prefix,
+    suffix: Tokens,
+    from_layer: int = 0,
+    entering: Tensor | None = None,
+    scored: Tensor | None = None,
 ) -> Tensor:
-    """Logits after each suffix token, shape (rows, tokens, vocabulary).
+    """Logits after each suffix token, shape (rows, tokens, vocabulary); or after the scored ones, (n, vocabulary).
 
     Args:
         lm: The model.
@@ -304,9 +341,13 @@ def run_suffix(
         suffix: Tokens padded on the right. The first of each row is the prompt's last token, computed again.
         from_layer: Layers below it are skipped.
         entering: Input of layer ``from_layer`` at the suffix tokens, needed when ``from_layer`` is above 0.
+        scored: True at the suffix tokens whose logits are wanted, row by row, shape (rows, tokens); None: at all.
     """
     mask = torch.cat([prefix.tokens.mask[:, :-1], suffix.mask], dim=-1).long()
+    head = lm.model.get_output_embeddings()
     with ExitStack() as stack:
+        if scored is not None and head is not None:
+            stack.enter_context(kept_positions(head, scored))
         if from_layer and entering is not None:
             stack.enter_context(skipped_layers(lm.layer_modules, from_layer, entering))
         logits: Tensor = lm.model(
@@ -316,7 +357,9 @@ def run_suffix(
             past_key_values=prefix.cache(),
             use_cache=True,
         ).logits
-    return logits
+    if scored is None:
+        return logits
+    return logits[scored.to(logits.device)] if head is None else logits[0]
 
 
 def suffix_of(lm: LanguageModel, prefix: Prefix, targets: Sequence[Sequence[int]]) -> Tokens:
@@ -330,7 +373,7 @@ def suffix_of(lm: LanguageModel, prefix: Prefix, targets: Sequence[Sequence[int]
 @torch.no_grad()
 def layer_input(lm: LanguageModel, prefix: Prefix, suffix: Tokens, layer: int) -> Tensor:
     """The input of a decoder layer at the suffix tokens, shape (rows, tokens, d)."""
-    with captured_inputs({layer: lm.layer_modules[layer]}) as entering:
+    with captured_inputs({layer: lm.layer_modules[layer]}) as entering, ended_after(lm.layer_modules[layer]):
         run_suffix(lm, prefix, suffix)
     return entering[layer]
 

@@ -208,7 +208,7 @@ def test_the_model_is_as_it_was(lm, requests_, train, untouched, monkeypatch):
     editor.edit(lm, requests_)
     assert untouched()
 
-    def fails(*args):
+    def fails(*args, **kwargs):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(gradients, "run_suffix", fails)

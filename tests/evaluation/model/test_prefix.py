@@ -50,7 +50,7 @@ def test_skipping_the_layers_below_changes_nothing(lm):
             handle.remove()
         real = suffix.mask
         torch.testing.assert_close(part[real], whole[real], atol=1e-5, rtol=1e-5)
-        assert len(ran) == lm.map.depth + lm.map.depth - layer, "layer_input runs all layers, the suffix those above"
+        assert len(ran) == layer + 1 + lm.map.depth - layer, "layer_input runs the layers up to it, the suffix the rest"
     assert not any("forward" in vars(module) for module in lm.layer_modules)
 
 
