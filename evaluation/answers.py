@@ -6,9 +6,9 @@ cheap, since most answers stay as they are.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clmeeval_data.evaluation.editors.contract import Case
 from clmeeval_data.evaluation.model.edits import Edit
@@ -19,37 +19,40 @@ from clmeeval_data.evaluation.results import slug, write_json
 from clmeeval_data.evaluation.scoring.dimensions import SPECIFICITY_TOKENS, Answers, decoding
 from clmeeval_data.journal import Journal
 
-PUBLISHED = "published.jsonl"
+
+class Found(NamedTuple):
+    """Answers by ``case_key``, and by the same keys where they come from."""
+
+    answers: Mapping[str, Answers]
+    origins: Mapping[str, str]
 
 
 class UneditedAnswers:
-    """The answers of one model to the cases of one dataset, on disk beside the runs that use them.
-
-    Those that were taken over from published ones (published_answers.py) lie there too, in a file of their own.
+    """The answers of one model to cases: those that are known, and those computed since.
 
     Args:
-        results: The results folder.
-        dataset: Name of the dataset.
-        lm: The model, unedited.
+        lm: The model. No edit may be applied to it when answers are computed.
+        known: Answers by ``case_key``.
     """
 
-    def __init__(self, results: Path, dataset: str, lm: LanguageModel) -> None:
+    def __init__(self, lm: LanguageModel, known: Mapping[str, Answers] | None = None) -> None:
         self._lm = lm
-        folder = answers_folder(results, dataset, lm)
-        if not (folder / "answers.json").exists():
-            write_json(folder / "answers.json", {"model": lm.name, **answers_identity(lm)})
-        self._journal = Journal(folder / "answers.jsonl")
-        entries = {**Journal(folder / PUBLISHED).read(), **self._journal.read()}
-        self._known = {key: _answers(entry["answers"]) for key, entry in entries.items()}
+        self._known = dict(known or {})
+        self._found: dict[str, Answers] = {}
 
     def of(self, cases: Sequence[Case]) -> list[Answers]:
         """The answers to each case's prompts, greedily decoded; those not known yet are computed in one batch."""
         missing = [case for case in cases if case_key(case) not in self._known]
         if missing:
             found = dict(zip(map(case_key, missing), self._compute(missing), strict=True))
-            self._journal.append({"id": key, "answers": answers.prompts} for key, answers in found.items())
             self._known.update(found)
+            self._found.update(found)
         return [self._known[case_key(case)] for case in cases]
+
+    def taken(self) -> dict[str, Answers]:
+        """What was computed since this was last asked."""
+        found, self._found = self._found, {}
+        return found
 
     def _compute(self, cases: Sequence[Case]) -> list[Answers]:
         lm, prompts = self._lm, [prompt for case in cases for prompt in case.prompts]
@@ -59,15 +62,88 @@ class UneditedAnswers:
         return [Answers(tuple(tuple(next(outputs)) for _ in case.prompts)) for case in cases]
 
 
-def answers_identity(lm: LanguageModel) -> dict[str, Any]:
-    """Everything that can change an unedited answer, as JSON values."""
-    return {"fingerprint": lm.fingerprint, "dtype": str(lm.dtype), "decoding": decoding()}
+class AnswersFile:
+    """The unedited answers of one model to one dataset on disk, beside the runs that use them; written by many.
+
+    Args:
+        results: The results folder.
+        dataset: Name of the dataset.
+        model: Name, fingerprint and dtype of the model, as in a run's identity.
+
+    Raises:
+        ResultsError: If the file there is damaged.
+    """
+
+    def __init__(self, results: Path, dataset: str, model: Mapping[str, Any]) -> None:
+        self._folder = answers_folder(results, dataset, model)
+        self._description = {"model": model["name"], **answers_identity(model)}
+        self._journal = Journal(self._folder / "answers.jsonl")
+        self._known: dict[str, Answers] = {}
+        self._origins: dict[str, str] = {}
+        self._read_size = 0
+        self._read()
+
+    def known(self, cases: Iterable[Case]) -> dict[str, Answers]:
+        """The answers to cases that are there, by ``case_key``."""
+        keys = map(case_key, cases)
+        return {key: self._known[key] for key in keys if key in self._known}
+
+    def add(self, found: Mapping[str, Answers], origins: Mapping[str, str] | None = None) -> None:
+        """Keep more answers; those that another process has written meanwhile stay as they are.
+
+        Args:
+            found: Answers by ``case_key``.
+            origins: By the same keys, where those come from that were not computed here.
+
+        Raises:
+            ResultsError: If they cannot be written.
+        """
+        missing = {key: answers for key, answers in found.items() if key not in self._known}
+        if not missing:
+            return
+        if not (self._folder / "answers.json").exists():
+            write_json(self._folder / "answers.json", self._description)
+        with self._journal.held(wait=True):
+            if self._size() != self._read_size:
+                self._read()
+            lines = [_line(key, one, origins or {}) for key, one in missing.items() if key not in self._known]
+            if lines:
+                self._journal.append(lines)
+            self._keep(lines)
+            self._read_size = self._size()
+
+    def origins(self, cases: Sequence[Case]) -> dict[str, Any]:
+        """Where the answers to cases come from: how many are ``published``, and ``from`` where; others are computed."""
+        taken = [self._origins[key] for key in map(case_key, cases) if key in self._origins]
+        return {"cases": len(cases), "published": len(taken), "from": sorted(set(taken))}
+
+    def _size(self) -> int:
+        return self._journal.path.stat().st_size if self._journal.path.exists() else 0
+
+    def _read(self) -> None:
+        self._read_size = self._size()  # what comes after it is read the next time
+        self._keep(self._journal.read().values())
+
+    def _keep(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        for line in lines:
+            self._known[line["id"]] = _answers(line["answers"])
+            if "from" in line:
+                self._origins[line["id"]] = line["from"]
 
 
-def answers_folder(results: Path, dataset: str, lm: LanguageModel) -> Path:
+def answers_identity(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that can change an unedited answer, as JSON values.
+
+    Args:
+        model: Name, fingerprint and dtype, as in a run's identity.
+    """
+    return {"fingerprint": model["fingerprint"], "dtype": model["dtype"], "decoding": decoding()}
+
+
+def answers_folder(results: Path, dataset: str, model: Mapping[str, Any]) -> Path:
     """Where a results folder keeps the unedited answers of a model to a dataset."""
-    digest = hashlib.sha256(json.dumps(answers_identity(lm), sort_keys=True).encode()).hexdigest()[:10]
-    return results / slug(dataset) / slug(lm.name) / f"unedited--{digest}"
+    digest = hashlib.sha256(json.dumps(answers_identity(model), sort_keys=True).encode()).hexdigest()[:10]
+    return results / slug(dataset) / slug(model["name"]) / f"unedited--{digest}"
 
 
 def answer_lengths(lm: LanguageModel, case: Case) -> list[int]:
@@ -84,3 +160,8 @@ def case_key(case: Case) -> str:
 
 def _answers(lists: Sequence[Sequence[int]]) -> Answers:
     return Answers(tuple(tuple(ids) for ids in lists))
+
+
+def _line(key: str, answers: Answers, origins: Mapping[str, str]) -> dict[str, Any]:
+    origin = {"from": origins[key]} if key in origins else {}
+    return {"id": key, "answers": answers.prompts, **origin}

@@ -19,7 +19,7 @@ from clmeeval_data.answers import (
     write_answers,
 )
 from clmeeval_data.errors import CaseError, ConfigError, DatasetError
-from clmeeval_data.evaluation.answers import UneditedAnswers, case_key
+from clmeeval_data.evaluation.answers import AnswersFile, UneditedAnswers, case_key
 from clmeeval_data.evaluation.editors.contract import Case, Track, untracked
 from clmeeval_data.evaluation.measurement import is_out_of_memory
 from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
@@ -100,7 +100,7 @@ def make_answers(plan: AnswersPlan, track: Track = untracked) -> MadeAnswers:
     missing = _missing(asked, known)
     if missing:
         scratch = out.parent / f".{out.name}.work"
-        _ask(UneditedAnswers(scratch, benchmark.name, lm), lm, missing, plan.batch_size, known, track)
+        _ask(AnswersFile(scratch, benchmark.name, lm.identity), lm, missing, plan.batch_size, known, track)
     splits = {split: [known.rows[key] for key in map(case_key, cases[split]) if key in known.rows] for split in SPLITS}
     total, keys = sum(map(len, splits.values())), {case_key(case) for split in SPLITS for case in cases[split]}
     manifest = AnswersManifest(
@@ -156,15 +156,18 @@ def _missing(asked: Mapping[str, Sequence[Case]], known: _Work) -> list[Case]:
 
 
 def _ask(
-    unedited: UneditedAnswers, lm: LanguageModel, cases: Sequence[Case], size: int, known: _Work, track: Track
+    finished: AnswersFile, lm: LanguageModel, cases: Sequence[Case], size: int, known: _Work, track: Track
 ) -> None:
     """Ask all cases, in batches of similar length, and add what the model says to what is known."""
+    unedited = UneditedAnswers(lm, finished.known(cases))
     ordered = sorted(cases, key=lambda case: max(map(len, case.prompts)) + len(case.target))
     batches = [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
     def answered() -> Iterator[Case]:
         for batch in batches:
-            for case, answers in _together(unedited, batch):
+            together = list(_together(unedited, batch))
+            finished.add(unedited.taken())
+            for case, answers in together:
                 if isinstance(answers, CaseError):
                     logger.warning("case %s is left out: %s", case.case_id, answers)
                     known.left_out[case_key(case)] = str(answers)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import typing
 import warnings
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,11 +25,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from clmeeval_data.evaluation.commands import compare as compare_command
+from clmeeval_data.evaluation.commands import execute as execute_command
+from clmeeval_data.evaluation.commands import merge as merge_command
+from clmeeval_data.evaluation.commands import verify as verify_command
 from clmeeval_data.settings import parse_setting
 from clmeeval_data.shell import run_app
 
 if TYPE_CHECKING:
-    from clmeeval_data.evaluation.cluster import Compat
+    from clmeeval_data.evaluation.plan import Compat, Executor
 
 T = TypeVar("T")
 
@@ -47,6 +53,10 @@ Examples:
   --device cuda --dtype bfloat16
 
   clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --method rome --set steps=60 --set layer=12
+
+  clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --method grace --protocol sequential:20
+
+  clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --method grace --shards 0/2
 """
 
 
@@ -123,7 +133,7 @@ def run(
     out: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
     split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "test",
     limit: Annotated[int | None, typer.Option(help="Evaluate only the first cases of the split.")] = None,
-    batch_size: Annotated[int, BATCH_SIZE] = 16,
+    batch_size: Annotated[str, typer.Option(help="Cases computed together, or auto. Changes no score.")] = "16",
     device: Annotated[str, DEVICE] = "cpu",
     dtype: Annotated[str, DTYPE] = "float32",
     seed: Annotated[int, typer.Option(help="Of the sampled texts.")] = 0,
@@ -131,12 +141,20 @@ def run(
     setting: Annotated[list[str] | None, SETTING] = None,
     trained: Annotated[list[Path] | None, typer.Option(help="File made by 'train'. Repeatable.")] = None,
     compat: Annotated[str, typer.Option(help="right, or reference: with the released code's defects.")] = "right",
+    protocol: Annotated[str, typer.Option(help="single, batch:N or sequential:N.")] = "single",
+    shards: Annotated[str | None, typer.Option(help="i/n: compute only part i of n, counted from 0.")] = None,
+    executor: Annotated[str, typer.Option(help="here, or ray: on a Ray cluster.")] = "here",
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster; without it one starts here.")] = None,
+    workers: Annotated[int | None, typer.Option(help="With ray: processes that load the model. One per GPU.")] = None,
     verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Edit a model with each method, case by case, and measure what every edit does."""
     quiet_libraries(verbose)
+    from clmeeval_data.evaluation.batch_size import parse_batch_size
     from clmeeval_data.evaluation.cluster import Plan, execute
     from clmeeval_data.evaluation.hparams import read_settings
+    from clmeeval_data.evaluation.protocols import EvaluationProtocol
+    from clmeeval_data.evaluation.recorder import Shard
 
     plan = Plan(
         model=model,
@@ -147,12 +165,18 @@ def run(
         limit=limit,
         device=device,
         dtype=dtype,
-        batch_size=batch_size,
+        batch_size=parse_batch_size(batch_size),
         seed=seed,
         settings=read_settings(hparams) if hparams else None,
         overrides=tuple(parse_setting(text) for text in setting or []),
         trained=tuple(trained or []),
         compat=typing.cast("Compat", compat),
+        protocol=EvaluationProtocol.parse(protocol),
+        shard=Shard.parse(shards) if shards else None,
+        command=tuple(sys.argv),
+        executor=typing.cast("Executor", executor),
+        address=address,
+        workers=workers,
     )
     with progress_bars() as bars:
         folders = execute(plan, bars)
@@ -239,12 +263,19 @@ def tune(
 @app.command(name="list")
 def list_methods() -> None:
     """List the methods: what they do, what they change, and what they need first."""
-    from clmeeval_data.evaluation.editors import EDITORS
+    from clmeeval_data.evaluation.editors import described_methods
 
-    table = Table("method", "family", "what it does", "changes", "needs first")
-    for name, editor in EDITORS.items():
-        table.add_row(name, editor.family, editor.summary, editor.changes, editor.needs)
+    methods = described_methods()
+    foreign = any(method.package for method in methods)
+    table = Table("method", "family", "what it does", "changes", "needs first", *(["package"] if foreign else []))
+    for found in methods:
+        cells = [found.name, found.family, found.problem or found.summary, found.changes, found.needs]
+        table.add_row(*map(escape, cells), *([escape(found.package)] if foreign else []))
     Console().print(table)
+
+
+for command in (merge_command, verify_command, compare_command, execute_command):
+    command.add_to(app)
 
 
 def main() -> None:

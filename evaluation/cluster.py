@@ -1,66 +1,30 @@
-"""Where runs are computed: here, all methods on all datasets one after another, with one model loaded once."""
+"""Where runs are computed: all methods on all datasets one after another, with one model loaded once.
 
-import typing
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+Here, or on the workers of a Ray cluster, each of which has loaded the model; the files are written here in any case.
+"""
 
-from clmeeval_data.errors import ConfigError
-from clmeeval_data.evaluation.editors import EDITORS
-from clmeeval_data.evaluation.editors.contract import Editor
-from clmeeval_data.evaluation.editors.trained import Trained
-from clmeeval_data.evaluation.hparams import Settings, settings_for
-from clmeeval_data.evaluation.model.lm import LanguageModel, load_language_model
-from clmeeval_data.evaluation.published_answers import take_over
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+from clmeeval_data.evaluation.answers import AnswersFile, Found, case_key
+from clmeeval_data.evaluation.batch_size import DEFAULT_SIZE
+from clmeeval_data.evaluation.editors.contract import Case, Track, untracked
+from clmeeval_data.evaluation.execution.ray import RayWorkers
+from clmeeval_data.evaluation.model.lm import load_language_model
+from clmeeval_data.evaluation.plan import Compat, Plan, make_editor, make_editors, read_tests
+from clmeeval_data.evaluation.protocols.units import Piece, Task
+from clmeeval_data.evaluation.protocols.worker import Worker
+from clmeeval_data.evaluation.published_answers import find_published, take_over
+from clmeeval_data.evaluation.recorder import Described, Recorder
 from clmeeval_data.evaluation.results import RunFolder
-from clmeeval_data.evaluation.runner import TestSet, run_methods
-from clmeeval_data.hub import open_split
+from clmeeval_data.evaluation.runner import TestSet, describe, run_methods
+from clmeeval_data.records import CNLE
+
+__all__ = ["Compat", "LoadedPlan", "Observer", "Plan", "execute", "make_editor", "read_tests"]
 
 T = TypeVar("T")
-Compat = Literal["right", "reference"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to evaluate.
-
-    ``settings``: of the plan's one method, instead of the shipped ones; ``overrides``: on top. ``trained``: files of
-    methods that need training. ``compat``: "reference" repeats the released code's defects where a method has switches
-    for them.
-    """
-
-    model: str
-    datasets: tuple[str, ...]
-    methods: tuple[str, ...]
-    out: Path
-    split: str = "test"
-    limit: int | None = None
-    device: str = "cpu"
-    dtype: str = "float32"
-    batch_size: int = 16
-    seed: int = 0
-    settings: Settings | None = None
-    overrides: tuple[tuple[str, Any], ...] = ()
-    trained: tuple[Path, ...] = ()
-    compat: Compat = "right"
-
-    def __post_init__(self) -> None:
-        switches = [name for name in self.methods if EDITORS[name].config_class.reference]
-        if len(set(self.methods)) < len(self.methods):
-            raise ConfigError(f"a method is named twice in {', '.join(self.methods)}.")
-        if len(self.methods) > 1 and (self.settings or self.overrides):
-            raise ConfigError(f"settings are for one method, not for {', '.join(self.methods)}. Give one --method.")
-        if self.compat not in typing.get_args(Compat):
-            raise ConfigError(f"--compat is {self.compat!r}; expected one of {', '.join(typing.get_args(Compat))}.")
-        if self.compat == "reference" and not switches:
-            known = [name for name, cls in EDITORS.items() if cls.config_class.reference]
-            raise ConfigError(
-                f"--compat reference changes nothing of {', '.join(self.methods)}. Methods with released behaviour to "
-                f"repeat: {', '.join(known)}."
-            )
-        if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
-            raise ConfigError(f"--batch-size is {self.batch_size}, --limit {self.limit}; expected 1 or more.")
 
 
 class Observer(Protocol):
@@ -82,17 +46,17 @@ def execute(plan: Plan, observer: Observer) -> list[RunFolder]:
     Raises:
         ClmeevalError: If a dataset, the model, a method or the results folder cannot be used.
     """
-    tests = [read_tests(dataset, plan.split, plan.limit) for dataset in plan.datasets]
+    if plan.executor == "ray":
+        return _execute_on_ray(plan, observer)
+    tests = {location: read_tests(location, plan.split, plan.limit) for location in plan.datasets}
     lm = load_language_model(plan.model, plan.device, plan.dtype)
-    trained = _trained(plan, lm)
     folders = []
-    for location, dataset in zip(plan.datasets, tests, strict=True):
-        editors = []
+    for location, dataset in tests.items():
+        editors = make_editors(plan, lm)
+        file = AnswersFile(plan.out, dataset.benchmark.name, lm.identity)
+        unedited = {"unedited_answers": take_over(file, location, plan.split, dataset.cases, lm)}
         for method in plan.methods:
-            overrides = [*_compat(plan, method), *plan.overrides]
-            editors.append(make_editor(method, lm, plan.settings, overrides, trained.get(method)))
             observer.begin(dataset.benchmark.name, method, len(dataset.cases))
-        taken = take_over(plan.out, location, dataset.benchmark.name, plan.split, dataset.cases, lm)
         folders += run_methods(
             lm,
             dataset,
@@ -100,66 +64,80 @@ def execute(plan: Plan, observer: Observer) -> list[RunFolder]:
             plan.out,
             seed=plan.seed,
             batch_size=plan.batch_size,
+            protocol=plan.protocol,
+            shard=plan.shard,
+            environment={method: {**plan.environment(location, method), **unedited} for method in plan.methods},
             progress=observer.advance,
             track=observer.track,
-            environment={"unedited_answers": taken},
         )
     return folders
 
 
-def _trained(plan: Plan, lm: LanguageModel) -> dict[str, Trained]:
-    """The trained files by method."""
-    found: dict[str, Trained] = {}
-    for path in plan.trained:
-        trained = Trained.load(path)
-        if trained.method not in plan.methods:
-            raise ConfigError(f"{path} is a trained {trained.method}, which is not run. Add --method {trained.method}.")
-        if trained.method in found:
-            raise ConfigError(f"two trained files of {trained.method} were given. Give one.")
-        trained.check(lm, trained.method)
-        found[trained.method] = trained
-    return found
+class LoadedPlan:
+    """A plan in a process of its own: the model, loaded, and the methods for every dataset."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._tests = [read_tests(location, plan.split, plan.limit) for location in plan.datasets]
+        self._lm = lm = load_language_model(plan.model, plan.device, plan.dtype)
+        self._workers = [
+            Worker(
+                lm,
+                make_editors(plan, lm),
+                plan.protocol,
+                tests.benchmark is CNLE,
+                plan.seed,
+                plan.batch_size or DEFAULT_SIZE,
+            )
+            for tests in self._tests
+        ]
+
+    def described(self, dataset: int) -> Sequence[Described]:
+        """What the run of each method on a dataset, by its index, is."""
+        plan, location = self._plan, self._plan.datasets[dataset]
+        environment = {method: plan.environment(location, method) for method in plan.methods}
+        return describe(self._workers[dataset], self._tests[dataset], environment)
+
+    def published(self, dataset: int, cases: Sequence[Case]) -> Found:
+        """The unedited answers to cases that somebody has published."""
+        return find_published(self._plan.datasets[dataset], self._plan.split, cases, self._lm)
+
+    def prepare(self, dataset: int, methods: Sequence[int], track: Track = untracked) -> None:
+        """Let methods do for a dataset what does not depend on its cases."""
+        self._workers[dataset].prepare(methods, self._tests[dataset].train, track)
+
+    def compute(self, dataset: int, task: Task) -> Iterator[Piece]:
+        """The pieces of a task's result."""
+        return self._workers[dataset].compute(task)
 
 
-def _compat(plan: Plan, method: str) -> list[tuple[str, Any]]:
-    return list(EDITORS[method].config_class.reference.items()) if plan.compat == "reference" else []
+def _execute_on_ray(plan: Plan, observer: Observer) -> list[RunFolder]:
+    """The plan with its units on a Ray cluster; all files are written here."""
+    tests = [read_tests(location, plan.split, plan.limit) for location in plan.datasets]
+    folders = []
+    on_gpu, size = plan.device.startswith("cuda"), plan.batch_size or DEFAULT_SIZE
+    with RayWorkers(partial(LoadedPlan, plan), gpu=on_gpu, address=plan.address, workers=plan.workers) as workers:
+        for index, dataset in enumerate(tests):
+            name, cases = dataset.benchmark.name, dataset.cases
+            for method in plan.methods:
+                observer.begin(name, method, len(cases))
+            described = _with_answers(plan, workers, index, dataset)
+            recorder = Recorder(plan.out, name, cases, described, plan.protocol, size, plan.shard, observer.advance)
+            with recorder:
+                if recorder.open_methods:
+                    workers.prepare(index, recorder.open_methods)
+                for unit, piece in workers.compute(index, recorder):
+                    recorder.write(unit, piece)
+                folders += recorder.finish()
+    return folders
 
 
-def read_tests(location: str, split: str, limit: int | None) -> TestSet:
-    """The cases of a split, the first ``limit`` of them, with the training requests.
-
-    Raises:
-        DatasetError: If the dataset or the split cannot be read.
-    """
-    opened = open_split(location, split)
-    train = opened.records if split == "train" else open_split(location, "train").records
-    return TestSet.of(opened.benchmark, split, opened.records[:limit], train)
-
-
-def make_editor(
-    method: str,
-    lm: LanguageModel,
-    settings: Settings | None = None,
-    overrides: Sequence[tuple[str, Any]] = (),
-    trained: Trained | None = None,
-) -> Editor:
-    """A method with its settings for a model.
-
-    Args:
-        method: Name of a registered method.
-        lm: The model.
-        settings: Instead of the shipped ones.
-        overrides: Single settings, on top.
-        trained: What a method that needs training was trained to; its settings come with it.
-
-    Raises:
-        UnknownNameError: If no method has that name.
-        ConfigError: If a setting cannot be used.
-    """
-    cls = EDITORS[method]
-    if trained is None:
-        values = (settings or settings_for(method, lm.name, lm.map.depth)).values
-        editor: Editor = cls(cls.config_class.from_dict({**values, **dict(overrides)}))
-    else:
-        editor = cls(cls.config_class.from_dict({**trained.config, **dict(overrides)}), trained)
-    return editor
+def _with_answers(plan: Plan, workers: RayWorkers, index: int, dataset: TestSet) -> list[Described]:
+    """What the runs on a dataset are, once published answers to its cases have been taken over."""
+    described = workers.described(index)
+    file = AnswersFile(plan.out, dataset.benchmark.name, described[0].identity.model)
+    known = file.known(dataset.cases)
+    found = workers.published(index, [case for case in dataset.cases if case_key(case) not in known])
+    file.add(found.answers, found.origins)
+    unedited = {"unedited_answers": file.origins(dataset.cases)}
+    return [replace(one, environment={**one.environment, **unedited}) for one in described]

@@ -1,4 +1,4 @@
-"""``clmeeval-leaderboard``: result folders in; a table, Markdown, CSV and one HTML page out. Loads no torch."""
+"""``clmeeval-leaderboard``: result folders in; a table, Markdown, CSV and a page out. Loads no torch."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,9 @@ from typer.core import TyperGroup
 
 from clmeeval_data.evaluation.publishing import command as publishing
 from clmeeval_data.evaluation.publishing.site import write_leaderboard
+from clmeeval_data.evaluation.report import command as tabulating
 from clmeeval_data.evaluation.report.text import terminal
+from clmeeval_data.evaluation.submission import command as checking
 from clmeeval_data.shell import run_app
 
 HELP = """Rank editing methods: a table here; index.html, leaderboard.md and leaderboard.csv in --out.
@@ -26,6 +28,10 @@ Examples:
   clmeeval-leaderboard clmeeval/results
 
   clmeeval-leaderboard publish results/ --repo clmeeval/results --space clmeeval/leaderboard
+
+  clmeeval-leaderboard check results/ --dataset clmeeval/cnle
+
+  clmeeval-leaderboard table results/ --format latex --preset paper
 """
 DEFAULT = "rank"
 FILE_WIDTH = 140  # characters: of the table where it goes to a file or a pipe
@@ -64,7 +70,8 @@ def leaderboard(
     console.print(str(out / "index.html"), soft_wrap=True, markup=False)
 
 
-publishing.add_to(app)
+for command in (publishing, checking, tabulating):
+    command.add_to(app)
 
 
 def main() -> None:

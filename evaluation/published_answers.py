@@ -12,14 +12,12 @@ from typing import Any
 
 from clmeeval_data import storage
 from clmeeval_data.answers import PREFIX, Answering, CaseAnswers, is_answers, parse_manifest, read_answers
-from clmeeval_data.atomic import written_aside
-from clmeeval_data.errors import CaseError, DatasetError, ResultsError
-from clmeeval_data.evaluation.answers import PUBLISHED, answer_lengths, answers_folder, case_key
+from clmeeval_data.errors import CaseError, DatasetError
+from clmeeval_data.evaluation.answers import AnswersFile, Found, answer_lengths, case_key
 from clmeeval_data.evaluation.editors.contract import Case
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.scoring.dimensions import decoding
+from clmeeval_data.evaluation.scoring.dimensions import Answers, decoding
 from clmeeval_data.hub.configurations import FoundConfiguration, configurations_of
-from clmeeval_data.journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -37,45 +35,53 @@ def written(lm: LanguageModel, ids: Sequence[int]) -> str:
 
 
 def take_over(
-    results: Path, location: str, dataset: str, split: str, cases: Sequence[Case], lm: LanguageModel
+    answers: AnswersFile, location: str, split: str, cases: Sequence[Case], lm: LanguageModel
 ) -> dict[str, Any]:
-    """Put published answers to cases into a results folder, for those that it has no answer for.
+    """Put published answers to cases beside the runs that need them, as far as there are none yet.
 
     Args:
-        results: The results folder.
+        answers: The file beside the runs.
         location: Where the dataset was read from: a folder, or an id on the Hub.
-        dataset: Its name.
         split: The split of the cases.
         cases: The cases that will be asked.
         lm: The model, unedited.
 
     Returns:
-        Where the answers come from, as a run's environment says it: ``cases``, how many of them are ``published``, and
-        ``from`` where; all others are computed here.
+        Where the answers come from, as a run's environment says it (``AnswersFile.origins``).
 
     Raises:
-        ResultsError: If the results folder is damaged, or cannot be written.
+        ResultsError: If the file cannot be written.
     """
-    folder = answers_folder(results, dataset, lm)
-    known = Journal(folder / PUBLISHED).read()
-    own = Journal(folder / "answers.jsonl").read()
-    missing = {key: case for case in cases if (key := case_key(case)) not in known and key not in own}
-    found: dict[str, dict[str, Any]] = {}
-    for configuration in configurations_of(location, PREFIX) if missing else ():
-        wanted = {key: case for key, case in missing.items() if key not in found}
-        if wanted:
-            found |= _fitting(configuration, split, wanted, lm)
-    if found:
-        known = {**known, **found}
-        _write(folder / PUBLISHED, known)
-    used = [known[key] for key in map(case_key, cases) if key in known and key not in own]
-    return {"cases": len(cases), "published": len(used), "from": sorted({entry["from"] for entry in used})}
+    known = answers.known(cases)
+    found = find_published(location, split, [case for case in cases if case_key(case) not in known], lm)
+    answers.add(found.answers, found.origins)
+    return answers.origins(cases)
+
+
+def find_published(location: str, split: str, cases: Sequence[Case], lm: LanguageModel) -> Found:
+    """The published answers to cases that are of this very model, asked in this very way.
+
+    Args:
+        location: Where the dataset was read from: a folder, or an id on the Hub.
+        split: The split of the cases.
+        cases: The cases in question.
+        lm: The model, unedited.
+    """
+    wanted = {case_key(case): case for case in cases}
+    answers: dict[str, Answers] = {}
+    origins: dict[str, str] = {}
+    for configuration in configurations_of(location, PREFIX) if wanted else ():
+        left = {key: case for key, case in wanted.items() if key not in answers}
+        fitting = _fitting(configuration, split, left, lm) if left else {}
+        answers.update(fitting)
+        origins.update(dict.fromkeys(fitting, configuration.origin))
+    return Found(answers, origins)
 
 
 def _fitting(
     configuration: FoundConfiguration, split: str, cases: Mapping[str, Case], lm: LanguageModel
-) -> dict[str, dict[str, Any]]:
-    """The answers of a configuration to cases by their keys, as journal entries; none where it does not match."""
+) -> dict[str, Answers]:
+    """The answers of a configuration to cases by their keys; none where it does not match."""
     if not is_answers(configuration.manifest):
         return {}
     try:
@@ -92,7 +98,7 @@ def _fitting(
     odd = sum(key in rows for key in cases) - len(fits)
     if odd:
         logger.warning("%d answers of %s do not fit %s; they are computed instead", odd, configuration.origin, lm.name)
-    return {key: _entry(key, row, configuration.origin) for key, row in fits.items()}
+    return {key: Answers(tuple(answer.ids for answer in row.answers)) for key, row in fits.items()}
 
 
 def _fits(lm: LanguageModel, case: Case, row: CaseAnswers) -> bool:
@@ -108,15 +114,3 @@ def _fits(lm: LanguageModel, case: Case, row: CaseAnswers) -> bool:
         and written(lm, answer.ids) == answer.text
         for answer, length in zip(row.answers, lengths, strict=True)
     )
-
-
-def _entry(key: str, row: CaseAnswers, origin: str) -> dict[str, Any]:
-    return {"id": key, "answers": [list(answer.ids) for answer in row.answers], "from": origin}
-
-
-def _write(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    try:
-        with written_aside(path) as aside:
-            Journal(aside).append(entries.values())
-    except OSError as error:
-        raise ResultsError(f"cannot write {path}: {error.strerror}. Choose a folder you may write to.") from error

@@ -3,6 +3,7 @@
 P = V V^T, V the eigenvectors of C with small eigenvalues;  W += R A^T,  A = (P K K^T + beta I)^-1 P K
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,6 +41,10 @@ class AlphaEdit(Memit):
     changes: ClassVar[str] = "several MLP output maps"
     needs: ClassVar[str] = "key statistics"
     config_class: ClassVar[type[AlphaEditConfig]] = AlphaEditConfig
+    cannot: ClassVar[Mapping[str, str]] = {
+        "sequential": "its update would have to keep the keys of the earlier edits as well (equation 14 of its paper), "
+        "and an edit does not carry them. Use batch:N."
+    }
     config: AlphaEditConfig
 
     def solve(self, lm: LanguageModel, layer: int, keys: Tensor) -> Tensor:

@@ -5,11 +5,13 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from clmeeval_data.errors import ConfigError
-from clmeeval_data.evaluation.model.edits import Edit
-from clmeeval_data.evaluation.model.lm import LanguageModel
+
+if TYPE_CHECKING:  # so that a case can be had without torch
+    from clmeeval_data.evaluation.model.edits import Edit
+    from clmeeval_data.evaluation.model.lm import LanguageModel
 
 Family = Literal["floor", "memory", "global optimisation", "locate-then-edit"]
 C = TypeVar("C", bound="EditorConfig")
@@ -116,7 +118,8 @@ class Editor(Protocol):
 
     Invariant: an editor never leaves the model changed. ``name`` is its name in the registry, ``summary`` one line on
     what it does, ``config_class`` its configuration's type. ``family``: of the paper's taxonomy. ``changes``: what an
-    edit changes; ``needs``: what it needs first, besides the model.
+    edit changes; ``needs``: what it needs first, besides the model. A class may have a further one, ``cannot``: the
+    protocols under which it cannot be evaluated ("batch", "sequential"), with the reason (see ``cannot_do``).
     """
 
     name: ClassVar[str]
@@ -133,7 +136,7 @@ class Editor(Protocol):
     def inputs(self, train: Sequence[EditRequest]) -> Mapping[str, Any]:
         """What besides the configuration determines the edits, as JSON values: a corpus, a trained file; often {}."""
 
-    def prepare(self, lm: LanguageModel, train: Sequence[EditRequest], track: Track = untracked) -> None:
+    def prepare(self, lm: "LanguageModel", train: Sequence[EditRequest], track: Track = untracked) -> None:
         """Do, once for a model, what does not depend on the requests: nothing, statistics, or reading a trained file.
 
         Args:
@@ -142,11 +145,17 @@ class Editor(Protocol):
             track: Shows the advance of what takes long.
         """
 
-    def edit(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> Edit:
+    def edit(self, lm: "LanguageModel", requests: Sequence[EditRequest]) -> "Edit":
         """One edit that holds all the requests."""
 
-    def edit_each(self, lm: LanguageModel, requests: Sequence[EditRequest]) -> list[Edit]:
+    def edit_each(self, lm: "LanguageModel", requests: Sequence[EditRequest]) -> "list[Edit]":
         """Independent edits, one per request, computed together; equal to one at a time."""
+
+
+def cannot_do(editor: object, protocol: str) -> str | None:
+    """Why a method, or its class, cannot be evaluated under a protocol; None where it can, as most do."""
+    refused: Mapping[str, str] = getattr(editor, "cannot", {})
+    return refused.get(protocol)
 
 
 def _fits(value: object, kind: object) -> bool:

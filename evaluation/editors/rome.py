@@ -53,6 +53,9 @@ class Rome:
     changes: ClassVar[str] = "one MLP output map, by rank one"
     needs: ClassVar[str] = "nothing, or key statistics"
     config_class: ClassVar[type[RomeConfig]] = RomeConfig
+    cannot: ClassVar[Mapping[str, str]] = {
+        "batch": "its update is of one request, and several are written one after another. Use sequential:N, or memit."
+    }
 
     def __init__(self, config: RomeConfig) -> None:
         self.config = config

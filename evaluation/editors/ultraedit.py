@@ -65,6 +65,10 @@ class UltraEdit:
     changes: ClassVar[str] = "MLP output maps of upper layers"
     needs: ClassVar[str] = "training requests"
     config_class: ClassVar[type[EditorConfig]] = UltraEditConfig
+    cannot: ClassVar[Mapping[str, str]] = {
+        "sequential": "its mean and standard deviation would have to go on learning from edit to edit, as in its "
+        "paper, and they are frozen here. Use batch:N."
+    }
 
     def __init__(self, config: UltraEditConfig) -> None:
         self.config = config

@@ -142,7 +142,7 @@ class Search:
             self._observer.advance(label, len(tests.cases))
             problem = {"type": type(error).__name__, "message": str(error)}
             return [{"id": case.case_id, "error": problem} for case in tests.cases]
-        return list(folder.journal.read().values())
+        return list(folder.entries().values())
 
 
 def _key(values: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from clmeeval_data import storage
 from clmeeval_data.answers import Answer, read_manifest, read_rows, write_answers
 from clmeeval_data.evaluation import answers as unedited
 from clmeeval_data.evaluation import published_answers
-from clmeeval_data.evaluation.answers import answers_folder
+from clmeeval_data.evaluation.answers import AnswersFile, answers_folder
 from clmeeval_data.evaluation.answers_dataset import AnswersPlan, make_answers
 from clmeeval_data.evaluation.cluster import Plan, execute
 from clmeeval_data.evaluation.published_answers import take_over
@@ -93,11 +93,16 @@ def run(folder, model, out, methods, **options):
 
 def records(run):
     """The records of a run without what is measured, as bytes, and its summary."""
-    entries = [{k: v for k, v in entry.items() if k != "cost"} for entry in run.journal.read().values()]
+    entries = [{k: v for k, v in entry.items() if k != "cost"} for entry in run.entries().values()]
     for entry in entries:
         entry["details"] = {k: v for k, v in entry["details"].items() if "second" not in k}
     summary = {key: value for key, value in run.summary().items() if key != "cost"}
     return json.dumps([entries, summary], sort_keys=True).encode()
+
+
+def taken_over(results, folder, split, cases, lm):
+    """What is said of published answers that are put into a results folder."""
+    return take_over(AnswersFile(results, "cnle", lm.identity), str(folder), split, cases, lm)
 
 
 def origin(run):
@@ -118,10 +123,6 @@ def test_a_run_is_the_same_with_and_without_and_the_model_is_not_asked(folder, m
         assert one.path.name == other.path.name
         assert origin(one) == {"cases": 5, "published": 5, "from": [str(published)]}
         assert origin(other) == {"cases": 5, "published": 0, "from": []}
-    assert sorted(path.name for path in (tmp_path / "with").glob("*/*/unedited--*/*")) == [
-        "answers.json",
-        "published.jsonl",
-    ]
 
 
 def test_only_what_is_published_is_taken_and_the_rest_is_asked(folder, model, asked, tmp_path):
@@ -207,9 +208,9 @@ PARQUET = "data/test-00000-of-00001.parquet"
 def test_what_does_not_fit_is_computed(folder, lm, published, splits, tmp_path, caplog, change, warning):
     cases = [case_of(CNLE, record) for record in splits["test"]]
     change(published)
-    said = take_over(tmp_path / "results", str(folder), "cnle", "test", cases, lm)
+    said = taken_over(tmp_path / "results", folder, "test", cases, lm)
     assert said == {"cases": 5, "published": 0, "from": []}
-    assert not answers_folder(tmp_path / "results", "cnle", lm).exists()
+    assert not answers_folder(tmp_path / "results", "cnle", lm.identity).exists()
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(lines) == (warning is not None)
     assert all(warning in line and "\n" not in line and "computed instead" in line for line in lines)
@@ -219,16 +220,16 @@ def test_one_bad_answer_does_not_spoil_the_others(folder, lm, published, splits,
     cases = [case_of(CNLE, record) for record in splits["test"]]
     worst = cases[1].case_id
     with_rows(published, lambda row: replace(row, prompt=Answer((1,), "?")) if row.case_id == worst else row)
-    said = take_over(tmp_path, str(folder), "cnle", "test", cases, lm)
+    said = taken_over(tmp_path, folder, "test", cases, lm)
     assert said == {"cases": 5, "published": 4, "from": [str(published)]}
     assert "1 answers of" in caplog.text
 
 
 def test_another_split_or_dataset_has_no_answers(folder, lm, published, splits, tmp_path):
     cases = [case_of(CNLE, record) for record in splits["validation"]]
-    assert take_over(tmp_path, str(folder), "cnle", "validation", cases, lm)["published"] == 0
+    assert taken_over(tmp_path, folder, "validation", cases, lm)["published"] == 0
     for location in (tmp_path / "none", "clmeeval/cnle", ""):  # tests are offline: nothing is said about the Hub
-        assert take_over(tmp_path, str(location), "cnle", "validation", cases, lm)["published"] == 0
+        assert taken_over(tmp_path, location, "validation", cases, lm)["published"] == 0
 
 
 def test_changed_texts_are_asked(folder, model, published, splits, asked, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from clmeeval_data.evaluation.cli import main
 from clmeeval_data.evaluation.editors import EDITORS
+from clmeeval_data.journal import Journal
 from clmeeval_data.records import CNLE, CnleNeighbour, CnleRecord, Provenance, Rephrasing
 from clmeeval_data.storage import parquet_path, write_dataset
 
@@ -84,6 +85,13 @@ GOOD = {"--model": "./model", "--dataset": "data", "--method": "none", "--out": 
         ({"--trained": "gone.safetensors"}, "cannot read the trained file gone.safetensors"),
         ({"--trained": "file"}, "file"),
         ({"--compat": "reference"}, "--compat reference changes nothing of none. Methods with released behaviour"),
+        ({"--protocol": "batch"}, "--protocol is 'batch'; expected single, batch:N or sequential:N"),
+        ({"--method": "rome", "--protocol": "batch:2"}, "rome cannot be run with --protocol batch:2: its update is of"),
+        ({"--shards": "2/2"}, "--shards is '2/2'; expected i/n with i from 0 to n - 1"),
+        ({"--batch-size": "many"}, "--batch-size is 'many'; expected a number of 1 or more, or auto"),
+        ({"--batch-size": "auto", "--shards": "0/2"}, "--batch-size auto does not go with --shards or --executor ray"),
+        ({"--executor": "slurm"}, "--executor is 'slurm'; expected one of here, ray"),
+        ({"--workers": "2"}, "--workers 2 is for Ray. Add --executor ray"),
         ({"--compat": "right-ish"}, "--compat is 'right-ish'; expected one of right, reference."),
     ],
 )
@@ -106,6 +114,25 @@ def test_a_run_prints_its_folder_and_the_same_command_again_does_nothing(folder,
     assert records.read_bytes().count(b"\n") == 3
     assert evaluate(*arguments).out == first.out
     assert (records.stat().st_mtime_ns, records.read_bytes()) == before
+
+
+def test_a_run_that_another_process_writes_is_one_line_and_exit_code_2(folder, evaluate):
+    arguments = ["run", *(text for pair in {**GOOD, "--out": "busy"}.items() for text in pair), "--limit", "2"]
+    (path,) = evaluate(*arguments).out.split()
+    (folder / path / "summary.json").unlink()
+    with Journal(folder / path / "records.jsonl").held():
+        done = evaluate(*arguments)
+    assert done.code == 2
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert f"records.jsonl is being written by another process (pid {os.getpid()})." in line
+    assert evaluate(*arguments).code == 0
+
+
+def test_protocols_are_runs_of_their_own(folder, evaluate):
+    run = ["run", *(text for pair in {**GOOD, "--out": "protocols"}.items() for text in pair)]
+    paths = [evaluate(*run, "--protocol", protocol).out.strip() for protocol in ("single", "batch:2", "sequential:3")]
+    assert len(set(paths)) == 3
+    assert all((folder / path / "summary.json").exists() for path in paths)
 
 
 AGRACE = ["--set", "layer=2", "--set", "steps=5", "--set", "encoder_epochs=3"]
