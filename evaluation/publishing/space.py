@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from clmeeval_data.errors import PublishError
 from clmeeval_data.evaluation.publishing.selection import fetch_cases, published_runs, select
 from clmeeval_data.evaluation.publishing.site import write_leaderboard
+from clmeeval_data.evaluation.report.page import FILES
 from clmeeval_data.evaluation.report.runs import Run
 from clmeeval_data.hub.plan import release_file
 from clmeeval_data.hub.publishing import CARD, MADE_BY_THE_HUB, Contents
@@ -58,11 +59,12 @@ class Space:
         runs = self._all_runs(tag)
         with TemporaryDirectory() as folder:
             write_leaderboard([run.folder.path.resolve() for run in runs.values()], Path(folder))
-            written = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+            files = (path for path in Path(folder).rglob("*") if path.is_file())
+            written = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
         found = {name: _without_places(content, runs) for name, content in written.items()}
         found[CARD] = self._readme(len(runs)).encode()
-        files = [release_file(name, content) for name, content in sorted(found.items())]
-        return Contents(files, _OF_A_NEW_ONE if is_new else ())
+        releases = [release_file(name, content) for name, content in sorted(found.items())]
+        return Contents(releases, (f"{FILES}/", *(_OF_A_NEW_ONE if is_new else ())))
 
     def _all_runs(self, tag: str | None) -> dict[str, Run]:
         state = self.dataset.state() if self.dataset else None

@@ -1,20 +1,29 @@
-"""The leaderboard as one HTML page that needs nothing else: no network, no script, light and dark, wide and narrow."""
+"""The leaderboard as a page with its files beside it: it works from disk, and asks no other place for anything.
 
+Its tables are there without script; scripts of ours sort and filter them and show the cases.
+"""
+
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clmeeval_data.evaluation.report.cases import Case, choose_cases, failures
-from clmeeval_data.evaluation.report.plots import colours, trade_off
+from clmeeval_data.evaluation.report.curves import distances, sequential, slices
+from clmeeval_data.evaluation.report.drawing import Picture, colours
+from clmeeval_data.evaluation.report.explorer import write_explorer
+from clmeeval_data.evaluation.report.plots import cost_quality, trade_off
 from clmeeval_data.evaluation.report.tables import LEGEND, Column, Row, Table, further_columns
-from clmeeval_data.evaluation.report.untrusted import visible
+from clmeeval_data.evaluation.report.untrusted import clip
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
+FILES = "leaderboard_files"  # the folder beside the page
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
+ASSETS = Path(__file__).with_name("assets")
+SCRIPTS = ("state.js", "texts.js", "data.js", "tables.js", "case.js", "explorer.js")  # in the order of their needs
+LONGEST = 4000  # characters of a name or a setting
 TASKS = {
     "cnle": "an intent in words → the code for it",
     "csne": "a function → one sentence that describes it",
@@ -31,27 +40,36 @@ class Group:
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the page with its pictures and cases. ``anchor`` is its place in the page."""
+    """One table of the page with its pictures."""
 
-    anchor: str
     table: Table
     task: str
     groups: tuple[Group, ...]
     further: tuple[Group, ...]
-    plots: tuple["Markup", ...]
-    cases: tuple[Case, ...]
+    pictures: tuple[Picture, ...]
 
 
-def page(tables: Sequence[Table]) -> str:
-    """The whole page. Everything that a result file holds is escaped; control characters show as code points.
+def write_page(tables: Sequence[Table], folder: Path) -> str:
+    """Write what the page needs into ``folder``, which is to stand beside it as ``leaderboard_files``; return the page.
+
+    Everything that a result file holds is escaped; control characters show as code points.
 
     Raises:
-        ResultsError: If a journal is damaged.
+        OSError: If a file cannot be written.
     """
     chosen = colours(tables)
-    sections = [_section(table, f"table-{number}", chosen) for number, table in enumerate(tables, start=1)]
+    sections = [_section(table, chosen) for table in tables]
+    write_explorer(tables, chosen, folder)
+    (folder / "assets").mkdir()
+    for name in ("page.css", *SCRIPTS):
+        shutil.copyfile(ASSETS / name, folder / "assets" / name)
+    (folder / "pictures").mkdir()
+    for picture in (picture for section in sections for picture in section.pictures):
+        (folder / "pictures" / f"{picture.name}.svg").write_text(picture.svg, encoding="utf-8", newline="")
     template = _environment().get_template(TEMPLATE.name)
-    return template.render(sections=sections, colours=chosen, legend=LEGEND, settings=settings, failures=failures)
+    return template.render(
+        sections=sections, colours=chosen, legend=LEGEND, settings=settings, files=FILES, scripts=SCRIPTS
+    )
 
 
 def settings(row: Row) -> list[tuple[str, str]]:
@@ -76,18 +94,21 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
     return [(prefix, "–" if value is None else str(value))]
 
 
-def _section(table: Table, anchor: str, chosen: Mapping[str, str]) -> Section:
-    from markupsafe import Markup
-
-    figures = (trade_off(table, across, chosen, f"{anchor}-{across}") for across in ("effectiveness", "generalisation"))
+def _section(table: Table, chosen: Mapping[str, str]) -> Section:
+    found = (
+        trade_off(table, "effectiveness", chosen),
+        trade_off(table, "generalisation", chosen),
+        cost_quality(table, chosen),
+        distances(table),
+        sequential(table, chosen),
+        slices(table, chosen),
+    )
     return Section(
-        anchor=anchor,
         table=table,
         task=TASKS.get(table.dataset.partition("-")[0], ""),
         groups=_groups(table.columns()),
         further=_groups(table.columns(further_columns())),
-        plots=tuple(Markup(figure) for figure in figures),  # drawn here; the only text in it is escaped there
-        cases=tuple(choose_cases(table)),
+        pictures=tuple(picture for picture in found if picture is not None),
     )
 
 
@@ -114,5 +135,8 @@ def _environment() -> "Environment":
 
 
 def _shown(value: object) -> object:
-    """Every text that the template prints, made visible; markup of our own stays as it is."""
-    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    """Every text that the template prints, made visible and clipped; markup of our own stays as it is."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    clipped = clip(value, LONGEST)
+    return f"{clipped.text}… {clipped.hidden:,} more characters are not shown" if clipped.hidden else clipped.text

@@ -1,12 +1,14 @@
 """Runs as the report sees them, read from their folders and checked."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clmeeval_data.errors import ResultsError
+from clmeeval_data.evaluation.report.families import family
+from clmeeval_data.evaluation.report.journals import stream
 from clmeeval_data.evaluation.results import RunFolder, find_runs
 from clmeeval_data.evaluation.scoring.signature import signature
 from clmeeval_data.evaluation.scoring.significance import Estimate
@@ -27,8 +29,19 @@ class Cases:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """The estimates of a sequential run when so many ``edits`` were in force, over the cases edited by then."""
+
+    edits: int
+    estimates: Mapping[Measure, Estimate]
+
+
+@dataclass(frozen=True)
 class Run:
-    """One run: what it is (``identity``), where it ran (``environment``), and its estimates by dimension and metric."""
+    """One run: what it is (``identity``), where it ran (``environment``), and its estimates by dimension and metric.
+
+    ``checkpoints``: of a sequential run, by their number of edits; else empty.
+    """
 
     folder: RunFolder
     identity: Mapping[str, Any]
@@ -38,6 +51,7 @@ class Run:
     complete: bool
     cases: Cases
     estimates: Mapping[Measure, Estimate]
+    checkpoints: Sequence[Checkpoint] = ()
 
     @property
     def dataset(self) -> str:
@@ -60,13 +74,24 @@ class Run:
         config = self.identity["method"].get("config")
         return config if isinstance(config, Mapping) else {}
 
+    @property
+    def family(self) -> str:
+        """Family of the editing method."""
+        return family(self.method)
+
+    @property
+    def protocol(self) -> str:
+        """How many edits were in force together: ``single``, ``batch-10``, ``sequential-20``."""
+        protocol = self.identity.get("protocol") or {"name": "single"}
+        return "-".join(str(protocol[key]) for key in ("name", "size") if key in protocol)
+
     def entries(self) -> dict[str, dict[str, Any]]:
-        """The finished cases by id.
+        """The finished cases by id, all at once.
 
         Raises:
-            ResultsError: If the journal is damaged or cannot be read.
+            ResultsError: If a journal is damaged or cannot be read.
         """
-        return _entries(self.folder)
+        return {entry["id"]: entry for entry in stream(self.folder)}
 
 
 def load_runs(results: Iterable[Path]) -> list[Run]:
@@ -115,23 +140,23 @@ def read_run(folder: RunFolder) -> Run:
             complete=complete,
             cases=_cases(summary["cases"]),
             estimates=_estimates(summary),
+            checkpoints=_checkpoints(summary),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder.path / "summary.json", error) from None
 
 
-def _entries(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    try:
-        return folder.journal.read()
-    except OSError as error:
-        raise ResultsError(f"cannot read {folder.journal.path}: {error.strerror}. Check its permissions.") from error
-
-
 def _summarised(folder: RunFolder, total: int) -> dict[str, Any]:
+    """The summary so far; of each case only what it takes is held."""
+    needed = ("id", "error", "scores", "cost", "checkpoints", "right_after", "group")
     try:
-        return summarise(_entries(folder).values(), total)
+        slim = (
+            {**{key: entry[key] for key in needed if key in entry}, "case": {"target": entry["case"]["target"]}}
+            for entry in stream(folder)
+        )
+        return summarise(slim, total)
     except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(folder.journal.path, error) from None
+        raise _damaged(folder.path / "records.jsonl", error) from None
 
 
 def _damaged(path: Path, error: Exception) -> ResultsError:
@@ -144,16 +169,23 @@ def _cases(raw: Mapping[str, Any]) -> Cases:
 
 
 def _estimates(summary: Mapping[str, Any]) -> dict[Measure, Estimate]:
-    found = {
-        (dimension, metric): _estimate(raw)
-        for dimension, metrics in summary["scores"].items()
-        for metric, raw in metrics.items()
-    }
+    found = _scores(summary["scores"])
     found["cost", "edit_seconds"] = _estimate(summary["cost"]["edit_seconds"])
     peak = summary["cost"]["peak_bytes"]
     if peak is not None:
         found[PEAK] = _estimate({"mean": peak, "low": None, "high": None, "n": 1})
     return {measure: estimate for measure, estimate in found.items() if estimate.mean is not None}
+
+
+def _checkpoints(summary: Mapping[str, Any]) -> tuple[Checkpoint, ...]:
+    found = [Checkpoint(int(raw["edits"]), _scores(raw["scores"])) for raw in summary.get("checkpoints") or ()]
+    return tuple(sorted(found, key=lambda checkpoint: checkpoint.edits))
+
+
+def _scores(scores: Mapping[str, Any]) -> dict[Measure, Estimate]:
+    return {
+        (dimension, metric): _estimate(raw) for dimension, metrics in scores.items() for metric, raw in metrics.items()
+    }
 
 
 def _estimate(raw: Mapping[str, Any]) -> Estimate:

@@ -3,18 +3,21 @@
 So numbers that differ in more than the method never share a table.
 """
 
+import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from clmeeval_data.evaluation.report.best import FEWEST_CASES, best_runs
+from clmeeval_data.evaluation.report.gathered import Gatherer, RunCases, TableCases
 from clmeeval_data.evaluation.report.runs import PEAK, Measure, Run
 from clmeeval_data.evaluation.scoring.metrics import METRICS
 from clmeeval_data.evaluation.scoring.significance import Estimate
 from clmeeval_data.evaluation.scoring.summary import DIMENSIONS, EXACT_MATCH_ALL
 
 FLOOR = "none"  # the method that edits nothing
-FEWEST_CASES = 5  # with fewer, an interval says nothing that could single out a best row
 ARROWS = {"higher": "↑", "lower": "↓"}
 Better = Literal["higher", "lower"]
 
@@ -32,6 +35,11 @@ class Column:
     def dimension(self) -> str:
         """The dimension, or "cost"."""
         return self.measure[0]
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, -1 where lower is."""
+        return 1 if self.better == "higher" else -1
 
     @property
     def arrow(self) -> str:
@@ -84,11 +92,15 @@ def further_columns() -> tuple[Column, ...]:
 
 @dataclass(frozen=True)
 class Row:
-    """One run in a table: ``detail`` tells it from others of its method, ``best`` are the measures it is marked in."""
+    """One run in a table.
+
+    ``detail`` tells it from others of its method, ``best`` are the measures it is marked in, ``cases`` its cases.
+    """
 
     run: Run
     detail: str
     best: frozenset[Measure]
+    cases: RunCases
 
     @property
     def label(self) -> str:
@@ -126,6 +138,17 @@ class Table:
     signature: str
     differs: tuple[str, ...]
     rows: tuple[Row, ...]
+    cases: TableCases
+
+    @property
+    def key(self) -> str:
+        """A short name for files and links, the same whenever the signature is."""
+        return "t" + hashlib.sha256(self.signature.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+
+    @property
+    def protocol(self) -> str:
+        """How many edits were in force together."""
+        return self.rows[0].run.protocol
 
     @property
     def title(self) -> str:
@@ -156,28 +179,34 @@ class Table:
 
 
 LEGEND = (
-    "Means with their 95 % bootstrap intervals over cases. ↑ higher is better, ↓ lower is better. "
-    "Bold: clearly the best, as its interval overlaps no other's; equal means are marked together, and where nothing "
-    "is marked no method is clearly best. "
+    "Means with their 95 % intervals over cases. ↑ higher is better, ↓ lower is better. "
+    "Bold: the best, or those that cannot be told apart from it, if each of them beats every other complete run on the "
+    "same cases (paired tests, p < 0.05 after Holm's correction); where nothing is marked no method is clearly best. "
     "Seconds are the time of a batch of edits, shared by them; memory is the batch's peak above what the model itself "
     "takes; neither is marked. "
     f"{FLOOR!r} is the unedited model: the floor, which is never marked."
 )
 
 
-def build_tables(runs: Iterable[Run]) -> list[Table]:
+def build_tables(runs: Iterable[Run], folder: Path | None = None) -> list[Table]:
     """One table per data set, model and signature; of those of one model the one with most runs stands first.
 
-    In a table the most effective run stands first and the floor last.
+    In a table the most effective run stands first and the floor last. Every journal is read once; what the case
+    explorer shows goes into spools in ``folder``, if there is one.
+
+    Raises:
+        ResultsError: If a journal is damaged.
     """
     groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.dataset, run.model, run.signature].append(run)
-    tables = []
+    tables: list[Table] = []
     for dataset, model, line in sorted(groups, key=lambda key: (*key[:2], -len(groups[key]), key[2])):
         siblings = [other for name, lm, other in groups if (name, lm) == (dataset, model)]
-        rows = _rows(groups[dataset, model, line])
-        tables.append(Table(dataset, model, line, _differences(line, siblings), rows))
+        own = None if folder is None else folder / str(len(tables))
+        gathered = Gatherer(groups[dataset, model, line], own)
+        rows = _rows(groups[dataset, model, line], gathered.runs)
+        tables.append(Table(dataset, model, line, _differences(line, siblings), rows, gathered.cases))
     return tables
 
 
@@ -187,11 +216,19 @@ def _differences(line: str, siblings: Sequence[str]) -> tuple[str, ...]:
     return tuple(part for part in line.split("|") if part not in shared)
 
 
-def _rows(runs: Sequence[Run]) -> tuple[Row, ...]:
-    marked, details = best_runs(runs), _details(runs)
+def _rows(runs: Sequence[Run], cases: Sequence[RunCases]) -> tuple[Row, ...]:
+    details = _details(runs)
+    fair = [place for place, run in enumerate(runs) if run.complete and run.method != FLOOR]
+    marked = {
+        column.measure: {
+            fair[place] for place in best_runs([cases[place] for place in fair], column.measure, column.sign)
+        }
+        for column in (*COLUMNS, *further_columns())
+        if column.dimension != "cost"
+    }
     rows = [
-        Row(run, detail, frozenset(measure for measure, best in marked.items() if position in best))
-        for position, (run, detail) in enumerate(zip(runs, details, strict=True))
+        Row(run, details[place], frozenset(measure for measure, best in marked.items() if place in best), cases[place])
+        for place, run in enumerate(runs)
     ]
     return tuple(sorted(rows, key=_rank))
 
@@ -214,40 +251,3 @@ def _details(runs: Sequence[Run]) -> list[str]:
 def _apart(run: Run, alike: Sequence[Run]) -> str:
     keys = [key for key in run.config if any(other.config.get(key) != run.config[key] for other in alike)]
     return ", ".join(f"{key} {run.config[key]}" for key in keys[:3])
-
-
-def best_runs(runs: Sequence[Run]) -> dict[Measure, frozenset[int]]:
-    """Per measure the positions of the clearly best run, or of several with equal means; no entry where none is clear.
-
-    Clear means that the interval overlaps no other's. That is cautious: it ignores that all methods are measured on
-    the same cases. The floor, incomplete runs and runs of fewer than five cases take no part, and costs are not marked.
-    """
-    fair = [
-        position
-        for position, run in enumerate(runs)
-        if run.complete and run.method != FLOOR and run.cases.finished >= FEWEST_CASES
-    ]
-    marked = {}
-    for column in (*COLUMNS, *further_columns()):
-        if column.dimension == "cost":
-            continue
-        found = {position: runs[position].estimates.get(column.measure) for position in fair}
-        best = _clearly_best({position: estimate for position, estimate in found.items() if estimate}, column.better)
-        if best:
-            marked[column.measure] = best
-    return marked
-
-
-def _clearly_best(estimates: Mapping[int, Estimate], better: Better) -> frozenset[int]:
-    """Positions of the best mean, empty if there is no other or its interval reaches into theirs."""
-    sign = 1 if better == "higher" else -1
-    spans = {
-        position: sorted((sign * estimate.low, sign * estimate.high))
-        for position, estimate in estimates.items()
-        if estimate.low is not None and estimate.high is not None
-    }
-    means = {position: sign * (estimates[position].mean or 0.0) for position in spans}
-    best = frozenset(position for position, mean in means.items() if mean == max(means.values()))
-    others = [spans[position][1] for position in spans if position not in best]
-    clear = others and max(others) < min(spans[position][0] for position in best)
-    return best if clear else frozenset()

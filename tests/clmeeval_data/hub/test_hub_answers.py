@@ -125,7 +125,8 @@ def test_published_answers_are_loaded_and_used(client, served, cnle_folder, answ
     assert len(found) == 3
     assert origin == {"cases": 3, "published": 3, "from": [f"clmeeval/cnle@{head.oid[:12]}/answers-tiny"]}
     assert nowhere == {"cases": 3, "published": 0, "from": []}
-    assert not list((tmp_path / "hub").rglob("answers.jsonl"))
+    (taken,) = (tmp_path / "hub").rglob("answers.jsonl")
+    assert [json.loads(line)["from"] for line in taken.read_text(encoding="utf-8").splitlines()] == origin["from"] * 3
 
 
 def test_configurations_are_found_and_a_hub_that_fails_has_none(client, served, answers, writer):

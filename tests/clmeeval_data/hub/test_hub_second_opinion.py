@@ -17,7 +17,7 @@ from clmeeval_data import storage
 from clmeeval_data.records import CNLE, SPLITS
 from tests.clmeeval_data.hub.loopback.fresh_process import PUBLISH
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 INSTALL = ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20", "olah"]
 

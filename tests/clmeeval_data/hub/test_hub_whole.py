@@ -13,7 +13,7 @@ from tests.clmeeval_data.hub.loopback.whole import check_loads_as_built
 FOLDERS = [Path(folder) for folder in os.environ.get("CLMEEVAL_WHOLE", "").split(os.pathsep) if folder]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not FOLDERS, reason="CLMEEVAL_WHOLE names no folders of whole benchmarks"),
 ]

@@ -1,9 +1,12 @@
 """Run folders as clmeeval-evaluate run writes them, made without a model."""
 
+import json
+import shutil
 from collections.abc import Mapping
 
 import pytest
 
+from clmeeval_data.evaluation.leaderboard import write_leaderboard
 from clmeeval_data.evaluation.results import RunFolder, RunIdentity
 from clmeeval_data.evaluation.scoring.metrics import ngram_entropy, text_scores
 from clmeeval_data.evaluation.scoring.signature import signature
@@ -13,6 +16,11 @@ TARGET = "sorted(values, key=len, reverse=True)"
 WRONG = "print(values, sep=', ')"
 KEPT = "import os\nos.getcwd()"
 ENVIRONMENT = {"versions": {"clmeeval-data": "0.1.0", "torch": "2.13.0"}, "commit": "4f2c91a", "device": "cpu"}
+
+BROWSER_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+]  # fmt: skip
 
 
 def make_entry(number, after=TARGET, rephrased=WRONG, neighbour=KEPT, before=WRONG, target=TARGET, error=None):
@@ -63,29 +71,95 @@ def results(tmp_path):
     return folder
 
 
+def write_run_below(
+    results, method, entries, total=None, dataset="cnle", model="tiny", dtype="float32", config=None, protocol=None,
+    checkpoints=None,
+):  # fmt: skip
+    """Write one run and return its folder; with ``total`` above the entries it is incomplete."""
+    entries = list(entries)
+    total = len(entries) if total is None else total
+    identity = RunIdentity(
+        dataset={"name": dataset, "split": "test", "schema": 1, "n": total, "cases": "ab12cd34"},
+        model={"name": model, "fingerprint": "0123456789", "dtype": dtype},
+        method={"name": method, "config": config or {}},
+        decoding={"strategy": "greedy"},
+        seed=0,
+    )
+    folder = RunFolder(results / identity.folder)
+    folder.open(identity, ENVIRONMENT)
+    folder.journal.append(entries)
+    if protocol is not None:
+        described = folder.run()
+        described["identity"]["protocol"] = protocol
+        (folder.path / "run.json").write_text(json.dumps(described))
+    if len(entries) == total:
+        summary: Mapping = summarise(entries, total)
+        more = {"checkpoints": checkpoints} if checkpoints else {}
+        folder.finish({"hash": identity.hash, **summary, **more, "signature": signature(folder.run())})
+    return folder
+
+
 @pytest.fixture
 def write_run(results):
-    """A function that writes one run and returns its folder; with ``total`` above the entries it is incomplete."""
+    """A function that writes one run below ``results``, or below another folder, and returns its folder."""
 
-    def write(method, entries, total=None, dataset="cnle", model="tiny", dtype="float32", config=None, under=results):
-        entries = list(entries)
-        total = len(entries) if total is None else total
-        identity = RunIdentity(
-            dataset={"name": dataset, "split": "test", "schema": 1, "n": total, "cases": "ab12cd34"},
-            model={"name": model, "fingerprint": "0123456789", "dtype": dtype},
-            method={"name": method, "config": config or {}},
-            decoding={"strategy": "greedy"},
-            seed=0,
-        )
-        folder = RunFolder(under / identity.folder)
-        folder.open(identity, ENVIRONMENT)
-        folder.journal.append(entries)
-        if len(entries) == total:
-            summary: Mapping = summarise(entries, total)
-            folder.finish({"hash": identity.hash, **summary, "signature": signature(folder.run())})
-        return folder
+    def write(method, entries, under=results, **settings):
+        return write_run_below(under, method, entries, **settings)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def make_run():
+    """``write_run_below``, for fixtures that live longer than a test."""
+    return write_run_below
+
+
+@pytest.fixture(scope="session")
+def make():
+    """``make_entry``, for fixtures that live longer than a test."""
+    return make_entry
+
+
+@pytest.fixture
+def site(results, tmp_path):
+    """A function that makes the leaderboard of ``results`` and returns its folder."""
+
+    def build():
+        write_leaderboard([results], tmp_path / "site")
+        return tmp_path / "site"
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def read_pieces():
+    """A function that reads the data of a page: its pieces by name."""
+
+    def read(folder):
+        found = {}
+        for path in (folder / "leaderboard_files" / "data").iterdir():
+            script = path.read_text(encoding="utf-8")
+            assert script.startswith("clmeeval.put(") and script.endswith(");\n")
+            name, value = json.loads(f"[{script.removeprefix('clmeeval.put(').removesuffix(');' + chr(10))}]")
+            assert path.name == f"{name}.js"
+            found[name] = value
+        return found
+
+    return read
+
+
+@pytest.fixture(scope="module")  # while it lives, its event loop is the one of this process
+def browser():
+    """The system's Chromium, driven by Playwright; tests that need it are skipped where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium on this system")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=BROWSER_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from clmeeval_data.evaluation import leaderboard
 from clmeeval_data.evaluation.leaderboard import write_leaderboard
 
 FILES = {"index.html", "leaderboard.md", "leaderboard.csv"}
+WRITTEN = FILES | {"leaderboard_files"}
 
 
 @pytest.fixture
@@ -29,21 +30,30 @@ def command(monkeypatch, capsys, tmp_path):
 def test_one_command_prints_the_table_and_writes_the_page(four_methods, results, command, tmp_path):
     code, out, err = command(results)
     assert (code, err) == (0, "")
-    assert "grace" in out and "signature dataset:cnle" in out
+    assert "grace" in out and "signature" in out and "dataset:cnle|" in out
     assert out.splitlines()[-1] == "leaderboard/index.html"
-    assert {path.name for path in (tmp_path / "leaderboard").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "leaderboard").iterdir()} == WRITTEN
 
 
 def test_a_second_time_the_files_are_the_same_and_replaced(four_methods, results, command, tmp_path):
     out = tmp_path / "site" / "deep"
     command(results, "--out", out)
-    first = {name: (out / name).read_bytes() for name in FILES}
+    first = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out / "leaderboard_files" / "data" / "stale.js").write_text("old")
     (out / "index.html").write_text("old")
     (out / "notes.txt").write_text("mine")
     command(results, "--out", out)
-    assert {name: (out / name).read_bytes() for name in FILES} == first
     assert (out / "notes.txt").read_text() == "mine"
-    assert len(list(out.iterdir())) == 4
+    (out / "notes.txt").unlink()
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
+
+
+def test_a_folder_that_is_not_ours_is_not_replaced(four_methods, results, command, tmp_path):
+    (tmp_path / "site" / "leaderboard_files").mkdir(parents=True)
+    (tmp_path / "site" / "leaderboard_files" / "thesis.tex").write_text("mine")
+    finished = command(results, "--out", tmp_path / "site")
+    assert one_line_error(finished) and "was not made by this command" in finished[2]
+    assert (tmp_path / "site" / "leaderboard_files" / "thesis.tex").read_text() == "mine"
 
 
 def test_the_page_may_be_read_by_whom_new_files_may(four_methods, results, tmp_path):
@@ -112,7 +122,7 @@ def test_a_full_disk_leaves_the_old_page(four_methods, results, command, tmp_pat
     finished = command(results, "--out", out)
     assert one_line_error(finished) and "No space left on device" in finished[2]
     assert (out / "index.html").read_bytes() == before
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == WRITTEN
 
 
 def test_help_shows_examples(command):
