@@ -79,7 +79,7 @@ types: wheel ## mypy --strict on what a user installs, and a smoke test of it
 	cd / && PYTHONPATH=$(CURDIR)/build/wheel $(CURDIR)/$(BIN)/python -P -m clmeeval_data.evaluation.cli list
 
 bench: install ## speed and memory, each as a ratio against a named baseline
-	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/evaluate.py --untrained
 	$(BIN)/python benchmarks/statistics_solve.py
 
 clean:
