@@ -81,6 +81,7 @@ types: wheel ## mypy --strict on what a user installs, and a smoke test of it
 bench: install ## speed and memory, each as a ratio against a named baseline
 	$(BIN)/python benchmarks/evaluate.py --untrained
 	$(BIN)/python benchmarks/statistics_solve.py
+	$(BIN)/python benchmarks/leaderboard.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist
