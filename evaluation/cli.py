@@ -280,14 +280,20 @@ for command in (merge_command, verify_command, compare_command, execute_command)
 
 def main() -> None:
     """Run the command line."""
+    _set_environment()
     run_app(app)
+
+
+def _set_environment() -> None:
+    """What libraries read when they are loaded."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch: spinning threads starve each other
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def quiet_libraries(verbose: bool) -> None:
     """Our log on stderr; of the libraries only what a user can act on."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: spinning threads starve each other
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _set_environment()
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True))]
