@@ -174,7 +174,6 @@ def _summary(verdicts: Mapping[_Place, Verdict], failed: Sequence[str]) -> dict[
     counts: dict[str, Any] = {}
     for dimension in DIMENSIONS:
         for side in SIDES:
-            # in the order of the cases: the interval's resamples depend on it
             ended = [v.outcome for place, v in verdicts.items() if place[1:] == (dimension, side)]
             passed = [float(outcome == "passed") for outcome in ended] + [0.0] * (len(failed) * (side == "after"))
             rates.setdefault(dimension, {})[side] = interval(passed).as_dict()
