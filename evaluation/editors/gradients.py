@@ -23,6 +23,7 @@ from clmeeval_data.evaluation.model.hooks import captured_inputs, captured_outpu
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.placement import computing_device
 from clmeeval_data.evaluation.model.prefix import Prefix, read_prompts, run_suffix, suffix_of
+from clmeeval_data.evaluation.model.tokens import parts_by_length
 from clmeeval_data.evaluation.model.updates import Dense, LowRank
 
 HALF_SCALE = 1024.0  # of a float16 loss: its gradients would fall below the smallest number; a power of two is exact
@@ -107,10 +108,8 @@ def read_signals(lm: LanguageModel, requests: Sequence[EditRequest], layers: Seq
     """
     home_of(lm, layers)
     targets = [lm.encode_target(request.prompt, request.target) for request in requests]
-    order = sorted(range(len(requests)), key=lambda row: len(targets[row]))
     found: dict[int, Signals] = {}
-    for start in range(0, len(order), PART_ROWS):
-        rows = order[start : start + PART_ROWS]
+    for rows in parts_by_length([len(target) for target in targets], PART_ROWS, lm.device):
         prefix = read_prompts(lm, [requests[row].prompt for row in rows])
         part = _read_part(lm, prefix, [targets[row] for row in rows], layers)
         found |= dict(zip(rows, part, strict=True))

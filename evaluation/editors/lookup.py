@@ -16,10 +16,11 @@ from torch.nn.functional import cross_entropy
 from clmeeval_data.errors import EditError
 from clmeeval_data.evaluation.model.hooks import captured_inputs, captured_outputs, ended_after
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import Prefix, Tokens, read_prompts, run_suffix, suffix_of
+from clmeeval_data.evaluation.model.prefix import Prefix, read_prompts, run_suffix, suffix_of
+from clmeeval_data.evaluation.model.tokens import Tokens, parts_by_length
 
 IGNORED = -100  # label of positions that predict no target token
-PART_ROWS = 8  # rows that are worth a pass of their own: padding costs more than a further pass
+PART_ROWS = 8  # rows of similar length that run together, at most
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,9 @@ class Lookup:
         return [owners.index(request) for request in range(max(owners) + 1)]
 
     def by_length(self, rows: int) -> list["Lookup"]:
-        """The same rows in parts of about ``rows``, shortest targets first: less of a part is padding."""
-        order = self.suffix.mask.sum(-1).argsort(stable=True).tolist()
-        count = max(1, len(order) // rows)
-        size = -(-len(order) // count)
-        return [self.rows(order[start : start + size]) for start in range(0, len(order), size)]
+        """The same rows in parts of ``rows`` at most, shortest targets first: less of a part is padding."""
+        mask = self.suffix.mask
+        return [self.rows(part) for part in parts_by_length(mask.sum(-1).tolist(), rows, mask.device)]
 
     def rows(self, rows: Sequence[int]) -> "Lookup":
         """The given rows, without the columns that are padding in all of them."""
@@ -173,7 +172,7 @@ def scored_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
     Of the logits one exponential is kept, which the way back makes the gradient of, in its place.
     """
-    losses: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
+    losses: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch gives Function.apply no types
         logits.float(), labels.to(logits.device)
     )
     return losses

@@ -14,9 +14,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from clmeeval_data.evaluation.editors.contract import EditRequest
 from clmeeval_data.evaluation.editors.lookup import IGNORED, scored_losses, spread
-from clmeeval_data.evaluation.model.hooks import kept_positions, skipped_layers
+from clmeeval_data.evaluation.model.hooks import computed_at, kept_positions, skipped_layers
 from clmeeval_data.evaluation.model.lm import LanguageModel
-from clmeeval_data.evaluation.model.prefix import Tokens, layer_input, pad, read_prompts, suffix_of
+from clmeeval_data.evaluation.model.prefix import layer_input, read_prompts, suffix_of
+from clmeeval_data.evaluation.model.tokens import Tokens, pad, parts_by_length
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Texts:
         return replace(self, owner=torch.tensor([place[owner] for owner in self.owner.tolist()]))
 
     def by_length(self, rows: int) -> list["Texts"]:
-        """The same rows in parts of about ``rows``, shortest first: less of a part is padding."""
-        order = self.tokens.mask.sum(-1).argsort(stable=True).tolist()
-        return [self._rows(order[start : start + rows]) for start in range(0, len(order), rows)]
+        """The same rows in parts of ``rows`` at most, shortest first: less of a part is padding."""
+        mask = self.tokens.mask
+        return [self._rows(part) for part in parts_by_length(mask.sum(-1).tolist(), rows, mask.device)]
 
     def losses(self, lm: LanguageModel) -> Tensor:
         """Mean cross-entropy of each row's target, shape (rows,), with whatever is in force; nats per token."""
@@ -57,6 +58,7 @@ class Texts:
         with ExitStack() as stack:
             if head is not None:
                 stack.enter_context(kept_positions(head, scored))
+                stack.enter_context(computed_at(lm.last_mlp, scored))
             if self.entering is not None:
                 stack.enter_context(skipped_layers(lm.layer_modules, self.layer, self.entering))
             logits: Tensor = lm.model(

@@ -80,6 +80,30 @@ def kept_positions(head: nn.Module, positions: Tensor) -> Iterator[None]:
         handle.remove()
 
 
+@contextmanager
+def computed_at(module: nn.Module, positions: Tensor) -> Iterator[None]:
+    """Let a module that works token by token compute the tokens at some positions alone; elsewhere it returns zeros.
+
+    Exact wherever nothing reads the other tokens' outputs. The module computes everywhere all the same if somebody
+    looks into it (a hook on a part of it), or if it takes more than hidden states.
+
+    Args:
+        module: From hidden states of shape (rows, tokens, width) to the same shape.
+        positions: True at the tokens that are needed, shape (rows, tokens).
+    """
+    whole, parts = module.forward, list(module.modules())
+
+    def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if args or kwargs or any(part._forward_hooks or part._forward_pre_hooks for part in parts):
+            return whole(hidden, *args, **kwargs)
+        here = positions.to(hidden.device)
+        found = whole(hidden[here][None])[0]
+        return hidden.new_zeros(*hidden.shape[:-1], found.shape[-1]).index_put((here,), found)
+
+    with _forward_set(module, forward):
+        yield
+
+
 class _Ended(Exception):  # noqa: N818  # not an error: it leaves a forward pass
     """A forward pass has come as far as it should."""
 

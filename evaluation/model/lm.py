@@ -94,6 +94,12 @@ class LanguageModel:
         """
         return cast(nn.Module, self.model.get_submodule(self.map.mlp_output_name(layer)))
 
+    @cached_property
+    def last_mlp(self) -> nn.Module:
+        """The MLP of the last layer, whose outputs nothing but the model's own output reads."""
+        parent, _, _ = self.map.mlp_output_name(self.map.depth - 1).rpartition(".")
+        return cast(nn.Module, self.model.get_submodule(parent))
+
     def attention_output(self, layer: int) -> nn.Module:
         """The linear map that writes a layer's attention output, d rows.
 

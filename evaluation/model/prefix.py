@@ -20,13 +20,14 @@ from clmeeval_data.evaluation.model.cache import CompleteCache, cache_of, states
 from clmeeval_data.evaluation.model.hooks import (
     captured_inputs,
     changed_output,
+    computed_at,
     ended_after,
     kept_positions,
     skipped_layers,
 )
 from clmeeval_data.evaluation.model.lm import LanguageModel
 from clmeeval_data.evaluation.model.passes import PromptPart
-from clmeeval_data.evaluation.model.tokens import Tokens, pad
+from clmeeval_data.evaluation.model.tokens import Tokens, pad, parts_by_length
 
 __all__ = [
     "Prefix",
@@ -45,7 +46,7 @@ __all__ = [
     "suffix_of",
 ]
 
-PART_ROWS = 16  # prompts of similar length that are read together: padding costs more than a further pass
+PART_ROWS = 16  # prompts of similar length that are read together, at most
 
 
 @dataclass(frozen=True)
@@ -199,14 +200,8 @@ def _read_in_parts(
     def tokens(part: Sequence[int]) -> Tokens:
         return pad([ids[row] for row in part], lm.pad_id, lm.device, "left")
 
-    parts = _parts([len(one) for one in ids])
+    parts = parts_by_length([len(one) for one in ids], PART_ROWS, lm.device)
     return _in_order(parts, [_read(lm, tokens(part), layers, cache(part)) for part in parts], lm.pad_id)
-
-
-def _parts(lengths: Sequence[int]) -> list[list[int]]:
-    """The rows in parts of similar length."""
-    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    return [order[start : start + PART_ROWS] for start in range(0, len(order), PART_ROWS)]
 
 
 def _in_order(parts: Sequence[Sequence[int]], read: Sequence[Prefix], pad_id: int) -> Prefix:
@@ -296,7 +291,7 @@ def read_again(
     """
     if begin is None:
         return _read_again(lm, prefix, layer, pooled)
-    parts, read = _parts(prefix.lengths[:, 0].tolist()), []
+    parts, read = parts_by_length(prefix.lengths[:, 0].tolist(), PART_ROWS, lm.device), []
     for part in parts:
         begin(part)
         read.append(_read_again(lm, prefix.select(part), layer, pooled))
@@ -380,14 +375,17 @@ def layer_input(lm: LanguageModel, prefix: Prefix, suffix: Tokens, layer: int) -
 
 def _filled(lm: LanguageModel, tokens: Tokens, cache: DynamicCache) -> DynamicCache:
     """The cache after the model has read the tokens."""
-    lm.model(
-        input_ids=tokens.ids,
-        attention_mask=tokens.mask.long(),
-        position_ids=tokens.positions(),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    last = torch.zeros_like(tokens.mask)
+    last[:, -1] = True
+    with computed_at(lm.last_mlp, last):  # no later token looks at what the last MLP makes of a prompt
+        lm.model(
+            input_ids=tokens.ids,
+            attention_mask=tokens.mask.long(),
+            position_ids=tokens.positions(),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
     return cache
 
 
