@@ -66,8 +66,8 @@ class Registry(Mapping[str, T], Generic[T]):
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known: {', '.join(sorted(known))}.")
         module, _, attribute = self._entries[name].partition(":")
-        found: Any = getattr(import_module(module), attribute)
-        return found  # type: ignore[no-any-return]
+        found: T = getattr(import_module(module), attribute)
+        return found
 
     def __iter__(self) -> Iterator[str]:
         """The names: ours in the order of registration, then those of other packages in alphabetical order."""

@@ -1,41 +1,25 @@
 """The command ``clmeeval-evaluate``: run editing methods on a dataset, and list what there is."""
 
-import logging
-import os
 import sys
 import typing
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from clmeeval_data.evaluation.commands import compare as compare_command
 from clmeeval_data.evaluation.commands import execute as execute_command
 from clmeeval_data.evaluation.commands import merge as merge_command
 from clmeeval_data.evaluation.commands import verify as verify_command
+from clmeeval_data.evaluation.console import progress_bars, quiet_libraries, set_environment
 from clmeeval_data.settings import parse_setting
 from clmeeval_data.shell import run_app
 
 if TYPE_CHECKING:
     from clmeeval_data.evaluation.plan import Compat, Executor
-
-T = TypeVar("T")
 
 app = typer.Typer(
     help="Evaluate model-editing methods on CNLE and CSNE.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -57,6 +41,8 @@ Examples:
   clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --method grace --protocol sequential:20
 
   clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --method grace --shards 0/2
+
+  clmeeval-evaluate run --model smollm2 --dataset clmeeval/cnle --revision v1.0.0 --method grace
 """
 
 
@@ -83,6 +69,7 @@ Example:
 """
 
 MODEL = typer.Option(help="smollm2, a folder written by save_pretrained, or a Hub id.")
+REVISION = typer.Option(help="A tag, branch or commit of the dataset on the Hub. Without it: the newest.")
 DEVICE = typer.Option(help="cpu, cuda, cuda:1, ..., or auto to spread the model.")
 DTYPE = typer.Option(help="float32, bfloat16 or float16.")
 HPARAMS = typer.Option(help="TOML file with a [config] table for the one method.")
@@ -91,46 +78,13 @@ BATCH_SIZE = typer.Option(help="Independent edits computed together. Changes no 
 VERBOSE = typer.Option("--verbose", help="Log what happens.")
 
 
-class ProgressBars:
-    """The advance of a plan as one bar per run, with the time left."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def begin(self, dataset: str, method: str, cases: int) -> None:
-        """A new bar: for a method on a dataset, or for a step of a search."""
-        self._tasks[method] = self._progress.add_task(f"{dataset} {method}", total=cases)
-
-    def advance(self, method: str, cases: int) -> None:
-        """Move a method's bar."""
-        self._progress.advance(self._tasks[method], cases)
-
-    def track(self, steps: Iterable[T], description: str, total: int) -> Iterable[T]:
-        """A bar for something else that takes long."""
-        return self._progress.track(steps, total=total, description=description)
-
-
-@contextmanager
-def progress_bars() -> Iterator[ProgressBars]:
-    """Bars on stderr for the length of a block."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield ProgressBars(progress)
-
-
 @app.command(help=RUN_HELP)
 def run(
     model: Annotated[str, MODEL],
     dataset: Annotated[list[str], typer.Option(help="A folder made by clmeeval-build, or a Hub id. Repeatable.")],
     method: Annotated[list[str], typer.Option(help="A method of 'clmeeval-evaluate list'. Repeatable.")],
     out: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    revision: Annotated[str | None, REVISION] = None,
     split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "test",
     limit: Annotated[int | None, typer.Option(help="Evaluate only the first cases of the split.")] = None,
     batch_size: Annotated[str, typer.Option(help="Cases computed together, or auto. Changes no score.")] = "16",
@@ -177,6 +131,7 @@ def run(
         executor=typing.cast("Executor", executor),
         address=address,
         workers=workers,
+        revision=revision,
     )
     with progress_bars() as bars:
         folders = execute(plan, bars)
@@ -190,6 +145,7 @@ def train(
     dataset: Annotated[str, typer.Option(help="A folder made by clmeeval-build, or a Hub id.")],
     method: Annotated[str, typer.Option(help="A method that has to be trained: agrace or malmen.")],
     out: Annotated[Path, typer.Option(help="The folder for trained files.")] = Path("trained"),
+    revision: Annotated[str | None, REVISION] = None,
     limit: Annotated[int | None, typer.Option(help="Train only on the first cases of the train split.")] = None,
     validation_limit: Annotated[int | None, typer.Option(help="The same of the validation split.")] = None,
     device: Annotated[str, DEVICE] = "cpu",
@@ -210,6 +166,7 @@ def train(
             dataset=dataset,
             method=method,
             out=out,
+            revision=revision,
             limit=limit,
             validation_limit=validation_limit,
             device=device,
@@ -228,6 +185,7 @@ def tune(
     dataset: Annotated[list[str], typer.Option(help="A folder made by clmeeval-build, or a Hub id. Repeatable.")],
     method: Annotated[str, typer.Option(help="A method of 'clmeeval-evaluate list'.")],
     out: Annotated[Path, typer.Option(help="The folder for what is found.")] = Path("tuned"),
+    revision: Annotated[str | None, REVISION] = None,
     cases: Annotated[int, typer.Option(help="Training cases that the best candidates meet, of each dataset.")] = 16,
     budget: Annotated[int, typer.Option(help="At most this many evaluations of a candidate on a case.")] = 400,
     seed: Annotated[int, typer.Option(help="Chooses the cases.")] = 0,
@@ -254,6 +212,7 @@ def tune(
         dtype=dtype,
         batch_size=batch_size,
         overrides=tuple(parse_setting(text) for text in setting or []),
+        revision=revision,
     )
     with progress_bars() as bars:
         tuned = search(plan, bars)
@@ -280,30 +239,8 @@ for command in (merge_command, verify_command, compare_command, execute_command)
 
 def main() -> None:
     """Run the command line."""
-    _set_environment()
+    set_environment()
     run_app(app)
-
-
-def _set_environment() -> None:
-    """What libraries read when they are loaded."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch: spinning threads starve each other
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-def quiet_libraries(verbose: bool) -> None:
-    """Our log on stderr; of the libraries only what a user can act on."""
-    _set_environment()
-    level = logging.DEBUG if verbose else logging.WARNING
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True))]
-    )
-    logging.getLogger("clmeeval_data").setLevel(level)
-    if not verbose:
-        warnings.simplefilter("ignore")
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -46,15 +46,16 @@ def execute(plan: Plan, observer: Observer) -> list[RunFolder]:
     Raises:
         ClmeevalError: If a dataset, the model, a method or the results folder cannot be used.
     """
+    plan = plan.pinned()
     if plan.executor == "ray":
         return _execute_on_ray(plan, observer)
-    tests = {location: read_tests(location, plan.split, plan.limit) for location in plan.datasets}
+    tests = {location: _tests_of(plan, location) for location in plan.datasets}
     lm = load_language_model(plan.model, plan.device, plan.dtype)
     folders = []
     for location, dataset in tests.items():
         editors = make_editors(plan, lm)
         file = AnswersFile(plan.out, dataset.benchmark.name, lm.identity)
-        unedited = {"unedited_answers": take_over(file, location, plan.split, dataset.cases, lm)}
+        taken = take_over(file, location, plan.split, dataset.cases, lm, plan.revision_of(location))
         for method in plan.methods:
             observer.begin(dataset.benchmark.name, method, len(dataset.cases))
         folders += run_methods(
@@ -66,11 +67,17 @@ def execute(plan: Plan, observer: Observer) -> list[RunFolder]:
             batch_size=plan.batch_size,
             protocol=plan.protocol,
             shard=plan.shard,
-            environment={method: {**plan.environment(location, method), **unedited} for method in plan.methods},
+            environment={
+                method: {**plan.environment(location, method), "unedited_answers": taken} for method in plan.methods
+            },
             progress=observer.advance,
             track=observer.track,
         )
     return folders
+
+
+def _tests_of(plan: Plan, location: str) -> TestSet:
+    return read_tests(location, plan.split, plan.limit, plan.revision_of(location))
 
 
 class LoadedPlan:
@@ -78,7 +85,7 @@ class LoadedPlan:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._tests = [read_tests(location, plan.split, plan.limit) for location in plan.datasets]
+        self._tests = [_tests_of(plan, location) for location in plan.datasets]
         self._lm = lm = load_language_model(plan.model, plan.device, plan.dtype)
         self._workers = [
             Worker(
@@ -100,7 +107,8 @@ class LoadedPlan:
 
     def published(self, dataset: int, cases: Sequence[Case]) -> Found:
         """The unedited answers to cases that somebody has published."""
-        return find_published(self._plan.datasets[dataset], self._plan.split, cases, self._lm)
+        plan, location = self._plan, self._plan.datasets[dataset]
+        return find_published(location, plan.split, cases, self._lm, plan.revision_of(location))
 
     def prepare(self, dataset: int, methods: Sequence[int], track: Track = untracked) -> None:
         """Let methods do for a dataset what does not depend on its cases."""
@@ -113,7 +121,7 @@ class LoadedPlan:
 
 def _execute_on_ray(plan: Plan, observer: Observer) -> list[RunFolder]:
     """The plan with its units on a Ray cluster; all files are written here."""
-    tests = [read_tests(location, plan.split, plan.limit) for location in plan.datasets]
+    tests = [_tests_of(plan, location) for location in plan.datasets]
     folders = []
     on_gpu, size = plan.device.startswith("cuda"), plan.batch_size or DEFAULT_SIZE
     with RayWorkers(partial(LoadedPlan, plan), gpu=on_gpu, address=plan.address, workers=plan.workers) as workers:

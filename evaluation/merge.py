@@ -8,6 +8,7 @@ from clmeeval_data.errors import ResultsError
 from clmeeval_data.evaluation.results import RunFolder, find_runs, same_result, write_json
 from clmeeval_data.evaluation.scoring.signature import signature
 from clmeeval_data.evaluation.scoring.summary import summarise
+from clmeeval_data.records import CNLE
 
 
 class Merged(NamedTuple):
@@ -31,7 +32,8 @@ def complete(folder: RunFolder, total: int) -> bool:
     entries, described = folder.entries(), folder.run()
     if len(entries) < total:
         return False
-    summary = summarise(entries.values(), total=total)
+    code = described["identity"]["dataset"]["name"] == CNLE.name
+    summary = summarise(entries.values(), total=total, code=code)
     folder.finish({"hash": described["hash"], **summary, "signature": signature(described)})
     return True
 

@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from clmeeval_data.evaluation.protocols import SINGLE, EvaluationProtocol
 from clmeeval_data.evaluation.protocols.worker import check_protocol
 from clmeeval_data.evaluation.recorder import Shard
 from clmeeval_data.evaluation.runner import TestSet
-from clmeeval_data.hub import open_split
+from clmeeval_data.hub import commit_of, open_split
 
 Compat = Literal["right", "reference"]
 Executor = Literal["here", "ray"]
@@ -32,6 +32,7 @@ class Plan:
     released code's defects where a method has switches for them. ``protocol``: how many requests an edit holds.
     ``shard``: which part of the run to compute. ``command``: as it was given, for the record. ``executor``: "ray"
     computes on ``workers`` workers of the Ray cluster at ``address``, of one on this machine where there is none.
+    ``revision``: a tag, branch or commit of the datasets on the Hub; ``commits``: what it stands for in each of them.
     """
 
     model: str
@@ -54,6 +55,8 @@ class Plan:
     executor: Executor = "here"
     address: str | None = None
     workers: int | None = None
+    revision: str | None = None
+    commits: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         switches = [name for name in self.methods if EDITORS[name].config_class.reference]
@@ -94,6 +97,21 @@ class Plan:
                 "Give --device cuda, or cpu."
             )
 
+    def pinned(self) -> "Plan":
+        """The plan with the commits of its datasets, so that everything is read from one state of each of them.
+
+        Raises:
+            DatasetError: If a revision of a folder is asked for.
+        """
+        return replace(self, commits=tuple(commit_of(location, self.revision) for location in self.datasets))
+
+    def revision_of(self, dataset: str) -> str | None:
+        """What to load of a dataset, by its location: the commit, where it is known."""
+        return self._commit(dataset) or self.revision
+
+    def _commit(self, dataset: str) -> str | None:
+        return dict(zip(self.datasets, self.commits, strict=False)).get(dataset)
+
     def environment(self, dataset: str, method: str) -> dict[str, Any]:
         """What run.json has to say so that one of the plan's runs can be run again, beside its identity.
 
@@ -104,7 +122,13 @@ class Plan:
         return {
             "command": list(self.command),
             "model": self.model,
-            "dataset": {"location": dataset, "split": self.split, "limit": self.limit},
+            "dataset": {
+                "location": dataset,
+                "split": self.split,
+                "limit": self.limit,
+                "revision": self.revision,
+                "commit": self._commit(dataset),
+            },
             "device_asked": self.device,
             "dtype": self.dtype,
             "seed": self.seed,
@@ -120,14 +144,20 @@ class Plan:
         return None
 
 
-def read_tests(location: str, split: str, limit: int | None) -> TestSet:
+def read_tests(location: str, split: str, limit: int | None, revision: str | None = None) -> TestSet:
     """The cases of a split, the first ``limit`` of them, with the training requests.
 
+    Args:
+        location: A dataset folder, or an id on the Hub.
+        split: "train", "validation" or "test".
+        limit: How many cases at most.
+        revision: A branch, tag or commit on the Hub.
+
     Raises:
-        DatasetError: If the dataset or the split cannot be read.
+        DatasetError: If the dataset, the revision or the split cannot be read.
     """
-    opened = open_split(location, split)
-    train = opened.records if split == "train" else open_split(location, "train").records
+    opened = open_split(location, split, revision)
+    train = opened.records if split == "train" else open_split(location, "train", revision).records
     return TestSet.of(opened.benchmark, split, opened.records[:limit], train)
 
 

@@ -35,7 +35,12 @@ def written(lm: LanguageModel, ids: Sequence[int]) -> str:
 
 
 def take_over(
-    answers: AnswersFile, location: str, split: str, cases: Sequence[Case], lm: LanguageModel
+    answers: AnswersFile,
+    location: str,
+    split: str,
+    cases: Sequence[Case],
+    lm: LanguageModel,
+    revision: str | None = None,
 ) -> dict[str, Any]:
     """Put published answers to cases beside the runs that need them, as far as there are none yet.
 
@@ -45,6 +50,7 @@ def take_over(
         split: The split of the cases.
         cases: The cases that will be asked.
         lm: The model, unedited.
+        revision: Of the dataset on the Hub: a branch, tag or commit.
 
     Returns:
         Where the answers come from, as a run's environment says it (``AnswersFile.origins``).
@@ -53,12 +59,14 @@ def take_over(
         ResultsError: If the file cannot be written.
     """
     known = answers.known(cases)
-    found = find_published(location, split, [case for case in cases if case_key(case) not in known], lm)
+    found = find_published(location, split, [case for case in cases if case_key(case) not in known], lm, revision)
     answers.add(found.answers, found.origins)
     return answers.origins(cases)
 
 
-def find_published(location: str, split: str, cases: Sequence[Case], lm: LanguageModel) -> Found:
+def find_published(
+    location: str, split: str, cases: Sequence[Case], lm: LanguageModel, revision: str | None = None
+) -> Found:
     """The published answers to cases that are of this very model, asked in this very way.
 
     Args:
@@ -66,11 +74,12 @@ def find_published(location: str, split: str, cases: Sequence[Case], lm: Languag
         split: The split of the cases.
         cases: The cases in question.
         lm: The model, unedited.
+        revision: Of the dataset on the Hub: a branch, tag or commit.
     """
     wanted = {case_key(case): case for case in cases}
     answers: dict[str, Answers] = {}
     origins: dict[str, str] = {}
-    for configuration in configurations_of(location, PREFIX) if wanted else ():
+    for configuration in configurations_of(location, PREFIX, revision) if wanted else ():
         left = {key: case for key, case in wanted.items() if key not in answers}
         fitting = _fitting(configuration, split, left, lm) if left else {}
         answers.update(fitting)

@@ -51,6 +51,7 @@ def verify(
     seed: int = 0,
     device: str | None = None,
     dataset: str | None = None,
+    revision: str | None = None,
     trained: Path | None = None,
     track: Track = untracked,
 ) -> Verified:
@@ -63,7 +64,8 @@ def verify(
         sample: How many cases.
         seed: Chooses them.
         device: Where to compute; None: where the run was computed.
-        dataset: Where the dataset is now; None: where it was.
+        dataset: Where the dataset is now; None: where it was, on the Hub at the commit that it had.
+        revision: Of the dataset on the Hub, instead.
         trained: The method's trained file; None: where it was.
         track: Shows the advance.
 
@@ -77,7 +79,8 @@ def verify(
     try:
         identity, surroundings = described["identity"], described["environment"]
         where, model = surroundings["dataset"], surroundings["model"]
-        tests = read_tests(dataset or where["location"], where["split"], where["limit"])
+        at = revision or (None if dataset else where.get("commit") or where.get("revision"))
+        tests = read_tests(dataset or where["location"], where["split"], where["limit"], at)
         lm = load_language_model(model, device or surroundings["device_asked"], identity["model"]["dtype"])
         file = trained or (Path(surroundings["trained"]["path"]) if surroundings["trained"] else None)
         worker = _worker(lm, tests, identity, _editor(identity["method"], file), int(surroundings["batch_size"]))

@@ -27,6 +27,7 @@ FIGURES = {f"scoring.{name}" for name in ("metrics", "paired", "signature", "sig
 EVALUATION = {
     "cli": {
         "commands",
+        "console",
         "cluster",
         "training",
         "tune",
@@ -37,7 +38,8 @@ EVALUATION = {
         "editors",
         "hparams",
     },
-    "commands": {"cli", "answers_dataset", "compare", "execute", "merge", "verify", "report", "results", *FIGURES},
+    "commands": {"console", "answers_dataset", "compare", "execute", "merge", "verify", "report", "results", *FIGURES},
+    "console": set(),
     "verify": {"plan", "runner", "protocols", "editors", "model", "results"},
     "tune": {"cluster", "runner", "measurement", "answers", "editors", "scoring", "hparams", "model", "results"},
     "cluster": {"plan", "execution", "runner", "recorder", "published_answers", "answers"}

@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from clmeeval_data import storage
 from clmeeval_data.errors import DatasetError
-
-_PATIENCE = 10.0  # seconds: a run goes on without what a Hub that does not answer may have
+from clmeeval_data.hub.revisions import PATIENCE, hub_faults
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ class FoundConfiguration:
             return Path(self.location) / self.name / path
         try:
             return _download(self.location, f"{self.name}/{path}", self.commit)
-        except _faults() as error:
+        except hub_faults() as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise DatasetError(f"{path} of {self.origin} cannot be downloaded: {reason}. Try again later.") from error
 
 
-def configurations_of(location: str, prefix: str) -> Iterator[FoundConfiguration]:
+def configurations_of(location: str, prefix: str, revision: str | None = None) -> Iterator[FoundConfiguration]:
     """The configurations of a dataset whose names begin with ``prefix``, by name.
 
     On the Hub this takes one listing and the manifests. Where the Hub cannot be reached, or has no such dataset, there
@@ -58,6 +57,7 @@ def configurations_of(location: str, prefix: str) -> Iterator[FoundConfiguration
     Args:
         location: A dataset folder, or an id on the Hub; a folder of that name comes first.
         prefix: What the names begin with.
+        revision: A branch, tag or commit on the Hub; None for the newest of the main branch.
     """
     if Path(location).is_dir():
         for path in sorted(Path(location).glob(f"{prefix}*/{storage.MANIFEST}")):
@@ -65,20 +65,20 @@ def configurations_of(location: str, prefix: str) -> Iterator[FoundConfiguration
                 yield FoundConfiguration(location, path.parent.name, "", manifest)
         return
     try:
-        commit, names = _listed(location, prefix)
+        commit, names = _listed(location, prefix, revision)
         found = [(name, _read(_download(location, f"{name}/{storage.MANIFEST}", commit))) for name in names]
-    except _faults():
+    except hub_faults():
         return
     yield from (
         FoundConfiguration(location, name, commit, manifest) for name, manifest in found if manifest is not None
     )
 
 
-def _listed(location: str, prefix: str) -> tuple[str, list[str]]:
-    """The newest commit of a dataset on the Hub, and its configurations, told by their manifests."""
+def _listed(location: str, prefix: str, revision: str | None) -> tuple[str, list[str]]:
+    """The commit of a revision of a dataset on the Hub, and its configurations, told by their manifests."""
     from huggingface_hub import HfApi
 
-    info = HfApi().dataset_info(location, timeout=_PATIENCE)
+    info = HfApi().dataset_info(location, revision=revision, timeout=PATIENCE)
     paths = [item.rfilename for item in info.siblings or ()]
     folders = [path.removesuffix(f"/{storage.MANIFEST}") for path in paths if path.endswith(f"/{storage.MANIFEST}")]
     return str(info.sha), sorted(name for name in folders if name.startswith(prefix) and "/" not in name)
@@ -96,10 +96,3 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    """What reaching the Hub raises; the root of what its HTTP library raises is among the bases of its own error."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return cast("tuple[type[Exception], ...]", (OSError, ValueError, *HfHubHTTPError.__bases__))

@@ -1,12 +1,12 @@
 """Datasets by location: a folder that ``clmeeval-build`` wrote, or an id on the Hugging Face Hub."""
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from clmeeval_data import storage
 from clmeeval_data.errors import DatasetError
+from clmeeval_data.hub.revisions import check_loaded, check_revision, is_on_hub
 from clmeeval_data.records import BENCHMARKS, CNLE, CSNE, SPLITS, Benchmark, CnleRecord, CsneRecord, Record
 from clmeeval_data.schema import arrow_schema, features, schema_differences
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DEFAULT = "default"
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 class OpenSplit(NamedTuple):
@@ -197,11 +196,7 @@ def _folder(location: str, split: str, revision: str | None, config: str | None)
     folder = Path(location)
     if not location or not folder.is_dir():
         return None
-    if revision is not None:
-        raise DatasetError(
-            f"revision {revision!r} was asked for, but {location} is a folder here, which is read first and has no "
-            "revisions. Leave the revision out, or run from another working directory."
-        )
+    check_revision(location, revision)
     if config in (None, DEFAULT):
         return folder
     part = folder / str(config)
@@ -216,7 +211,7 @@ def _folder(location: str, split: str, revision: str | None, config: str | None)
 def _open_on_hub(
     location: str, split: str, revision: str | None, cache_dir: Path | None, config: str | None
 ) -> "tuple[Benchmark[Any], Dataset]":
-    if not _HUB_ID.fullmatch(location) or Path(location).exists():
+    if not is_on_hub(location):
         raise DatasetError(f"no dataset folder {location!r}. {_advice()}")
     dataset = _download(location, split, revision, cache_dir, config)
     manifest = _manifest_on_hub(location, revision, cache_dir, config)
@@ -236,7 +231,7 @@ def _download(location: str, split: str, revision: str | None, cache_dir: Path |
     cache = None if cache_dir is None else str(cache_dir)
     which = () if config is None else (config,)
     try:
-        return datasets.load_dataset(location, *which, split=split, revision=revision, cache_dir=cache)
+        loaded = datasets.load_dataset(location, *which, split=split, revision=revision, cache_dir=cache)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         at = f" at revision {revision!r}" if revision else ""
         of = f" of its configuration {config!r}" if config else ""
@@ -245,6 +240,9 @@ def _download(location: str, split: str, revision: str | None, cache_dir: Path |
             f"{location!r} is not a folder here, and its {split} split{of} cannot be loaded from the Hub{at}: "
             f"{reason}. {_advice()}"
         ) from error
+    if revision is not None:
+        check_loaded(loaded, location, revision)
+    return loaded
 
 
 def _manifest_on_hub(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from clmeeval_data.evaluation.console import progress_bars, quiet_libraries
 from clmeeval_data.records import SPLITS
 
 ANSWERS_HELP = """Ask an unedited model all prompts of a dataset, and keep its answers beside it.
@@ -43,8 +44,6 @@ def _answers(
     batch_size: Annotated[int, typer.Option(help="Cases asked together. Changes no answer.")] = 16,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens.")] = False,
 ) -> None:
-    from clmeeval_data.evaluation.cli import progress_bars, quiet_libraries
-
     quiet_libraries(verbose)
     from clmeeval_data.evaluation.answers_dataset import AnswersPlan, make_answers
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from clmeeval_data.evaluation.console import progress_bars, quiet_libraries
+
 SHOWN = 5  # differences that are printed
 
 VERIFY_HELP = """Run a sample of a run's cases again, and compare outputs and scores with the stored ones.
@@ -28,13 +30,26 @@ def verify_run(
     seed: Annotated[int, typer.Option(help="Chooses the cases.")] = 0,
     device: Annotated[str | None, typer.Option(help="Where to compute, if not as the run was.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Where the dataset is now.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of the dataset on the Hub, if not as the run was.")] = None,
     trained: Annotated[Path | None, typer.Option(help="Where the trained file is now.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens.")] = False,
 ) -> None:
     """Run a sample of a run's cases again."""
+    quiet_libraries(verbose)
     from clmeeval_data.evaluation.results import RunFolder
     from clmeeval_data.evaluation.verify import verify
 
-    found = verify(RunFolder(run), sample=sample, seed=seed, device=device, dataset=dataset, trained=trained)
+    with progress_bars() as bars:
+        found = verify(
+            RunFolder(run),
+            sample=sample,
+            seed=seed,
+            device=device,
+            dataset=dataset,
+            revision=revision,
+            trained=trained,
+            track=bars.track,
+        )
     for one in found.differences[:SHOWN]:
         typer.echo(f"{one.case_id} {one.where}: stored {one.stored!r}, now {one.found!r}")
     if len(found.differences) > SHOWN:

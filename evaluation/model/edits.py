@@ -234,7 +234,7 @@ def applied(lm: LanguageModel, edits: Sequence[Edit]) -> Iterator[AppliedEdits]:
         stack.callback(handle.remove)
         for name, changes in _changes(lm, edits).items():
             module = lm.model.get_submodule(name)
-            stack.enter_context(
+            stack.enter_context(  # mypy infers no type of a lambda with a default
                 changed_output(module, lambda inputs, output, c=changes: live.change(c, inputs, output))  # type: ignore[misc]
             )
         yield live

@@ -14,7 +14,7 @@ class RoomyLayer(DynamicLayer):
     """A layer's cache that is written into in place, with room for tokens to come: without it every token copies it."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers gives it no types
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self._rows, self._used = keys.shape[0], keys.shape[2]
         self._held = tuple(_grown(states, self._used + ROOM) for states in (keys, values))

@@ -62,7 +62,7 @@ def _packaged_file() -> Path:
 def _convert(gguf: Path, folder: Path) -> None:
     try:
         import accelerate  # noqa: F401  # transformers asks for both only in the middle of its work
-        import gguf as reader  # noqa: F401
+        import gguf as reader  # noqa: F401  # the same
     except ImportError as error:
         raise ModelError(
             f"converting {NAME} needs {error.name}. Install it: pip install 'clmeeval-data[demo]'."

@@ -18,8 +18,10 @@ Entry = Mapping[str, Any]
 Scores = Mapping[str, Any]
 
 
-def summarise(entries: Iterable[Entry], total: int) -> dict[str, Any]:
+def summarise(entries: Iterable[Entry], total: int, *, code: bool = False) -> dict[str, Any]:
     """The cases, scores and cost of a run, from its journal's entries, in any order.
+
+    ``code``: whether targets are code, whose metrics a run without one scored case has too.
 
     ``cases``: how many the run has (``total``), how many are ``finished`` (failed ones included), how many of these
     ``failed``, and how many ``short_targets`` have BLEU 0 by definition. ``scores``: per dimension and metric a mean
@@ -47,19 +49,19 @@ def summarise(entries: Iterable[Entry], total: int) -> dict[str, Any]:
             "failed": len(failed),
             "short_targets": sum(map(short_target, targets)),
         },
-        "scores": {dimension: _dimension(dimension, scored, len(failed)) for dimension in DIMENSIONS},
+        "scores": {dimension: _dimension(dimension, scored, len(failed), code) for dimension in DIMENSIONS},
         "cost": {
             "edit_seconds": interval(seconds, in_unit=False).as_dict(),
             "peak_bytes": max((peak for peak in peaks if peak is not None), default=None),
         },
-        **(_sequences(ordered) if sequential else {}),
+        **(_sequences(ordered, code) if sequential else {}),
     }
 
 
-def _dimension(dimension: str, scored: Sequence[Entry], failed: int) -> dict[str, Any]:
+def _dimension(dimension: str, scored: Sequence[Entry], failed: int, code: bool) -> dict[str, Any]:
     """Every metric of one dimension. A case without it (no neighbours, say) is left out of its mean."""
     found = [(entry, _at(entry, "scores", dimension)) for entry in scored if dimension in _at(entry, "scores")]
-    return _means(found, failed, [] if scored else _expected(dimension))
+    return _means(found, failed, [] if scored else _expected(dimension, code))
 
 
 def _means(
@@ -79,28 +81,30 @@ def _means(
     }
 
 
-def _sequences(ordered: Sequence[Entry]) -> dict[str, Any]:
+def _sequences(ordered: Sequence[Entry], code: bool) -> dict[str, Any]:
     """What a sequence has beside the scores at its end."""
     scored = [entry for entry in ordered if entry.get("error") is None]
     failed = len(ordered) - len(scored)
     right = [(entry, _at(entry, "right_after", "scores", EFFECTIVENESS)) for entry in scored]
     lost = [(entry, _difference(scores, _at(entry, "scores", EFFECTIVENESS))) for entry, scores in right]
-    expected = _expected(EFFECTIVENESS)
+    expected = _expected(EFFECTIVENESS, code)
     counts = sorted({_at(point, "edits") for entry in ordered for point in _at(entry, "checkpoints")})
     return {
         "right_after": {EFFECTIVENESS: _means(right, failed, expected)},
         "forgetting": {EFFECTIVENESS: _means(lost, failed, expected, difference_interval)},
-        "checkpoints": [{"edits": count, "scores": _checkpoint(ordered, count)} for count in counts],
+        "checkpoints": [{"edits": count, "scores": _checkpoint(ordered, count, code)} for count in counts],
     }
 
 
-def _checkpoint(ordered: Sequence[Entry], count: int) -> dict[str, Any]:
+def _checkpoint(ordered: Sequence[Entry], count: int, code: bool) -> dict[str, Any]:
     """The means at one checkpoint over the cases that have met it."""
     met = [(entry, point["scores"]) for entry in ordered for point in entry["checkpoints"] if point["edits"] == count]
     failed = sum(entry.get("error") is not None for entry, _ in met)
     return {
         dimension: _means(
-            [(entry, scores[dimension]) for entry, scores in met if dimension in scores], failed, _expected(dimension)
+            [(entry, scores[dimension]) for entry, scores in met if dimension in scores],
+            failed,
+            _expected(dimension, code),
         )
         for dimension in CHECKED
     }
@@ -110,10 +114,16 @@ def _difference(first: Scores, second: Scores) -> dict[str, float]:
     return {name: score - second[name] for name, score in first.items() if name in second}
 
 
-def _expected(dimension: str) -> list[str]:
-    """The metrics that a dimension has on any benchmark: what a run without one scored case scores 0 in."""
-    scope = "fluency" if dimension == "fluency" else "text"
-    names = [metric.name for metric in METRICS.values() if metric.scope == scope]
+def _expected(dimension: str, code: bool) -> list[str]:
+    """The metrics that a dimension has: what a run without one scored case scores 0 in.
+
+    Neighbours' answers are compared as text, also where they are code.
+    """
+    if dimension == "fluency":
+        scopes = {"fluency"}
+    else:
+        scopes = {"text", "code"} if code and dimension != "specificity" else {"text"}
+    names = [metric.name for metric in METRICS.values() if metric.scope in scopes]
     return [*names, EXACT_MATCH_ALL] if dimension == "specificity" else names
 
 

@@ -43,7 +43,7 @@ def tiny_model(architecture: str = "llama", seed: int = 0) -> LanguageModel:
         raise ConfigError(f"no tiny model of architecture {architecture!r}. Known: {', '.join(ARCHITECTURES)}.")
     model_class, extra = ARCHITECTURES[architecture]
     tokenizer = _tokenizer()
-    config = model_class.config_class(  # type: ignore[attr-defined]
+    config = model_class.config_class(  # type: ignore[attr-defined]  # every model class has one
         **_SIZES,
         **extra,
         max_position_embeddings=CONTEXT,

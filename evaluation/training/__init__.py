@@ -25,7 +25,7 @@ from clmeeval_data.evaluation.results import slug
 from clmeeval_data.evaluation.scoring.dimensions import case_of, cases_hash
 from clmeeval_data.evaluation.training.curve import Curve, draw_curve
 from clmeeval_data.evaluation.training.loop import Loop
-from clmeeval_data.hub import open_split
+from clmeeval_data.hub import commit_of, open_split
 
 TRAINED, CHECKPOINT, CURVE, PICTURE = "trained.safetensors", "checkpoint.safetensors", "curve.json", "curve.svg"
 CHECKPOINT_EVERY = 100  # steps
@@ -56,6 +56,7 @@ def train(
     dataset: str,
     method: str,
     out: Path,
+    revision: str | None = None,
     limit: int | None = None,
     validation_limit: int | None = None,
     device: str = "cpu",
@@ -72,6 +73,7 @@ def train(
         dataset: A folder or a Hub id.
         method: Name of a method that needs training.
         out: The folder under which trained files are kept.
+        revision: A tag, branch or commit of the dataset on the Hub.
         limit: Use only the first cases of the train split.
         validation_limit: The same of the validation split.
         device: A torch device, or "auto".
@@ -87,25 +89,36 @@ def train(
     cls = EDITORS[method]
     if not getattr(cls, "needs_training", False):
         raise ConfigError(f"{method} needs no training: give it to 'clmeeval-evaluate run' as it is.")
-    cases = read_cases(dataset, limit, validation_limit)
+    commit = commit_of(dataset, revision)
+    cases = read_cases(dataset, limit, validation_limit, commit or revision)
     lm = load_language_model(model, device, dtype)
     values = (settings or settings_for(method, lm.name, lm.map.depth)).values | dict(overrides)
     editor = cls(cls.config_class.from_dict(values))
-    facts = {"name": cases.name, "location": dataset}
+    facts: dict[str, Any] = {"name": cases.name, "location": dataset}
+    if revision is not None:
+        facts |= {"revision": revision, "commit": commit}
     return train_editor(lm, editor, cases.train, cases.validation, out, facts, seed=seed, track=track)
 
 
-def read_cases(location: str, limit: int | None = None, validation_limit: int | None = None) -> TrainingCases:
+def read_cases(
+    location: str, limit: int | None = None, validation_limit: int | None = None, revision: str | None = None
+) -> TrainingCases:
     """The first cases of the train split and of the validation split. The test split is not opened.
 
+    Args:
+        location: A dataset folder, or an id on the Hub.
+        limit: How many cases of the train split at most.
+        validation_limit: The same of the validation split.
+        revision: A branch, tag or commit on the Hub.
+
     Raises:
-        DatasetError: If the dataset or one of the splits cannot be read.
+        DatasetError: If the dataset, the revision or one of the splits cannot be read.
         ConfigError: If a limit is below 1.
     """
     for name, number in (("limit", limit), ("validation_limit", validation_limit)):
         if number is not None and number < 1:
             raise ConfigError(f"{name} is {number}; expected 1 or more.")
-    opened = [open_split(location, split) for split in ("train", "validation")]
+    opened = [open_split(location, split, revision) for split in ("train", "validation")]
     parts = [
         [case_of(split.benchmark, record) for record in split.records[:number]]
         for split, number in zip(opened, (limit, validation_limit), strict=True)

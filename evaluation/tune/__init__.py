@@ -28,6 +28,7 @@ from clmeeval_data.evaluation.scoring.dimensions import cases_hash
 from clmeeval_data.evaluation.tune.plan import TunePlan
 from clmeeval_data.evaluation.tune.score import Score
 from clmeeval_data.evaluation.tune.search import Observer, Search, Searched
+from clmeeval_data.hub import commit_of
 
 __all__ = ["Observer", "Score", "TunePlan", "Tuned", "tune"]
 
@@ -50,7 +51,11 @@ def tune(plan: TunePlan, observer: Observer) -> Tuned:
         ConfigError: If there is nothing to search, the budget does not cover a step, or no candidate works.
         ClmeevalError: If a dataset's training split, the model or the folder cannot be used.
     """
-    datasets = [_chosen(read_tests(location, "train", None), location, plan) for location in plan.datasets]
+    commits = [commit_of(location, plan.revision) for location in plan.datasets]
+    datasets = [
+        _chosen(read_tests(location, "train", None, commit or plan.revision), location, plan)
+        for location, commit in zip(plan.datasets, commits, strict=True)
+    ]
     lm = load_language_model(plan.model, plan.device, plan.dtype)
     start = settings_for(plan.method, lm.name, lm.map.depth)
     values = {**start.values, **dict(plan.overrides)}
@@ -70,7 +75,7 @@ def tune(plan: TunePlan, observer: Observer) -> Tuned:
     if not score.works:
         raise ConfigError(f"no candidate of {plan.method} works on {lm.name}: {score.reason}")
     tuned = Tuned(values, score, folder / "settings.toml", folder / "tune.json")
-    _write(tuned, plan, lm, datasets, start, searched, search.spent)
+    _write(tuned, plan, lm, datasets, commits, start, searched, search.spent)
     return tuned
 
 
@@ -110,12 +115,23 @@ def _write(
     plan: TunePlan,
     lm: LanguageModel,
     datasets: Sequence[TestSet],
+    commits: Sequence[str | None],
     start: Settings,
     searched: Sequence[Searched],
     spent: int,
 ) -> None:
     """The settings with a comment on each number, and the report with all candidates."""
-    used = [{"name": one.benchmark.name, "n": len(one.cases), "cases": cases_hash(one.cases)} for one in datasets]
+    used = [
+        {
+            "name": one.benchmark.name,
+            "location": location,
+            "revision": plan.revision,
+            "commit": commit,
+            "n": len(one.cases),
+            "cases": cases_hash(one.cases),
+        }
+        for one, location, commit in zip(datasets, plan.datasets, commits, strict=True)
+    ]
     model = {"name": lm.name, "fingerprint": lm.fingerprint, "dtype": str(lm.dtype).removeprefix("torch.")}
     report = {
         "method": plan.method,

@@ -16,6 +16,7 @@ class TunePlan:
     ``cases``: of each dataset, on which the best candidates are compared. ``budget``: at most this many evaluations of
     one candidate on one case. ``seed``: chooses the cases. ``overrides``: settings that stay as they are given.
     ``space``: candidates by setting instead of the method's own, layers as they are numbered in the model.
+    ``revision``: a tag, branch or commit of the datasets on the Hub.
     """
 
     model: str
@@ -30,6 +31,7 @@ class TunePlan:
     batch_size: int = 16
     overrides: tuple[tuple[str, Any], ...] = ()
     space: Mapping[str, Sequence[Any]] | None = None
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("cases", "budget", "batch_size"):

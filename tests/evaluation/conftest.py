@@ -88,6 +88,19 @@ def make_lm(tokenizer):
     return make
 
 
+@pytest.fixture(scope="session")
+def save_model(make_lm):
+    """A function that writes a model into a folder, from which any process loads it; a tiny one unless one is given."""
+
+    def save(folder, lm=None):
+        saved = lm or make_lm("llama")
+        saved.model.save_pretrained(folder)
+        saved.tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
+
+
 @pytest.fixture(scope="session", params=["llama", "qwen2", "stablelm"])
 def lm(request, make_lm):
     return make_lm(request.param)

@@ -44,11 +44,8 @@ def splits(sample_rows):
 
 
 @pytest.fixture
-def model(tmp_path, make_lm):
-    lm = make_lm("llama")
-    lm.model.save_pretrained(tmp_path / "tiny")
-    lm.tokenizer.save_pretrained(tmp_path / "tiny")
-    return str(tmp_path / "tiny")
+def model(tmp_path, save_model):
+    return str(save_model(tmp_path / "tiny"))
 
 
 @pytest.fixture
@@ -264,10 +261,11 @@ def batch_generate(model, tok, prompts, max_length):
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_exported_answers_are_what_the_released_code_generates(overfitted, make_lm, sample_rows, tmp_path, ends):
+def test_exported_answers_are_what_the_released_code_generates(
+    overfitted, make_lm, save_model, sample_rows, tmp_path, ends
+):
     lm = overfitted[0] if ends else make_lm("llama")
-    lm.model.save_pretrained(tmp_path / "tiny")
-    lm.tokenizer.save_pretrained(tmp_path / "tiny")
+    save_model(tmp_path / "tiny", lm)
     lengths = {row["intent"]: len(plain(lm, CNLE.prompt(row["intent"]), 16)) for row in sample_rows[:60]}
     ordered = sorted(sample_rows[:60], key=lambda row: lengths[row["intent"]])
     near = [[ordered[0], ordered[-1]], [ordered[-1], *ordered[30:32]], ordered[:2]]

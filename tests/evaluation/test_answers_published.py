@@ -17,17 +17,7 @@ from clmeeval_data.evaluation.scoring import dimensions
 from clmeeval_data.evaluation.scoring.dimensions import case_of
 from clmeeval_data.records import CNLE, CnleNeighbour, CnleRecord, Provenance, Rephrasing
 from clmeeval_data.storage import write_dataset
-
-
-class Silent:
-    def begin(self, dataset, method, cases):
-        pass
-
-    def advance(self, method, cases):
-        pass
-
-    def track(self, steps, description, total):
-        return steps
+from tests.evaluation.observer import Unwatched
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +43,8 @@ def lm(make_lm):
 
 
 @pytest.fixture
-def model(tmp_path, lm):
-    lm.model.save_pretrained(tmp_path / "tiny")
-    lm.tokenizer.save_pretrained(tmp_path / "tiny")
-    return str(tmp_path / "tiny")
+def model(tmp_path, lm, save_model):
+    return str(save_model(tmp_path / "tiny", lm))
 
 
 @pytest.fixture
@@ -88,7 +76,7 @@ def asked(monkeypatch):
 def run(folder, model, out, methods, **options):
     """A run from the dataset to the results, as the command makes it."""
     plan = Plan(model=model, datasets=(str(folder),), methods=tuple(methods), out=out, **options)
-    return execute(plan, Silent())
+    return execute(plan, Unwatched())
 
 
 def records(run):

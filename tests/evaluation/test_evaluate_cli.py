@@ -1,9 +1,11 @@
+import json
 import os
 import subprocess
 import sys
 from typing import NamedTuple
 
 import pytest
+from transformers.utils import logging as transformers_logging
 
 from clmeeval_data.evaluation.cli import main
 from clmeeval_data.evaluation.editors import EDITORS
@@ -13,12 +15,10 @@ from clmeeval_data.storage import parquet_path, write_dataset
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, make_lm):
+def folder(tmp_path_factory, save_model):
     """A working directory with a dataset and a model."""
     root = tmp_path_factory.mktemp("work")
-    lm = make_lm("llama")
-    lm.model.save_pretrained(root / "model")
-    lm.tokenizer.save_pretrained(root / "model")
+    save_model(root / "model")
     records = [
         CnleRecord(
             CNLE.case_id(f"add {i} to x", f"x += {i}"),
@@ -74,6 +74,7 @@ GOOD = {"--model": "./model", "--dataset": "data", "--method": "none", "--out": 
         ({"--dataset": "torn"}, "test-00000-of-00001.parquet"),
         ({"--split": "tset"}, "unknown split 'tset' of data. Known: train, validation, test."),
         ({"--out": "file/results"}, "cannot write"),
+        ({"--revision": "v1"}, "revision 'v1' was asked for, but data is a folder here, which is read first and has"),
         ({"--limit": "0"}, "expected 1 or more"),
         ({"--limit": "many"}, "Input should be a valid integer"),
         ({"--set": "layer=3"}, "has no setting 'layer'. Known: none."),
@@ -109,6 +110,10 @@ def test_a_run_prints_its_folder_and_the_same_command_again_does_nothing(folder,
     first = evaluate(*arguments)
     assert first.code == 0, first.err
     (path,) = first.out.split()
+    described = json.loads((folder / path / "run.json").read_text())
+    where = {"location": "data", "split": "test", "limit": 3, "revision": None, "commit": None}
+    assert described["environment"]["dataset"] == where
+    assert list(described["identity"]["dataset"]) == ["cases", "n", "name", "schema", "split"]
     records = folder / path / "records.jsonl"
     before = records.stat().st_mtime_ns, records.read_bytes()
     assert records.read_bytes().count(b"\n") == 3
@@ -139,11 +144,9 @@ AGRACE = ["--set", "layer=2", "--set", "steps=5", "--set", "encoder_epochs=3"]
 
 
 @pytest.fixture(scope="module")
-def elsewhere(folder, make_lm):
+def elsewhere(folder, make_lm, save_model):
     """Another model of the same shape."""
-    lm = make_lm("llama", seed=8)
-    lm.model.save_pretrained(folder / "other-model")
-    lm.tokenizer.save_pretrained(folder / "other-model")
+    save_model(folder / "other-model", make_lm("llama", seed=8))
     return "./other-model"
 
 
@@ -186,6 +189,13 @@ def test_a_method_that_is_not_trained_cannot_be(evaluate):
     assert [line for line in done.err.splitlines() if line.startswith("error: grace")]
 
 
+@pytest.mark.parametrize(("command", "method"), [("train", "agrace"), ("tune", "grace")])
+def test_a_revision_of_a_folder_is_refused_before_the_model_is_loaded(evaluate, command, method):
+    done = evaluate(command, "--model", "./gone", "--dataset", "data", "--method", method, "--revision", "v1")
+    assert done.code == 2
+    assert [line for line in done.err.splitlines() if line.startswith("error: revision 'v1' was asked for, but data")]
+
+
 def test_tune_writes_settings_that_run_takes(evaluate):
     fixed = ["--set", "steps=4", "--set", "start=zero", "--set", "learning_rate=0.3"]
     done = evaluate("tune", "--model", "./model", "--dataset", "data", "--method", "grace", "--cases", "2",
@@ -194,6 +204,15 @@ def test_tune_writes_settings_that_run_takes(evaluate):
     run = ["run", "--model", "./model", "--dataset", "data", "--method", "grace", "--out", "tuned-run"]
     tuned = evaluate(*run, "--hparams", done.out.strip())
     assert tuned.code == 0, tuned.err
+
+
+def test_verify_shows_nothing_of_the_libraries(evaluate):
+    run = evaluate("run", *(text for pair in {**GOOD, "--out": "quiet"}.items() for text in pair), "--limit", "2")
+    transformers_logging.enable_progress_bar()
+    done = evaluate("verify", run.out.strip())
+    assert (done.code, done.out) == (0, "2 of 2 cases are equal\n")
+    assert "running again" in done.err
+    assert "Loading weights" not in done.err
 
 
 def test_list_names_every_method(evaluate):

@@ -260,7 +260,7 @@ def test_a_folder_of_another_configuration_is_refused(tiny_lm, tests, grace, tmp
         run_method(tiny_lm, replace(tests, cases=tests.cases[:2]), grace, tmp_path)
 
 
-def test_killing_a_run_loses_nothing(tiny_lm, tests, tmp_path):
+def test_killing_a_run_loses_nothing(save_model, tests, tmp_path):
     """SIGKILL while the command runs, then the same command: the summary of a run that was never killed."""
     from clmeeval_data.records import CnleNeighbour, CnleRecord, Provenance, Rephrasing
     from clmeeval_data.storage import write_dataset
@@ -273,8 +273,7 @@ def test_killing_a_run_loses_nothing(tiny_lm, tests, tmp_path):
     records = [record(i, f"add {i} to x", f"increase x by {i}", f"x += {i} * 7 - {i}") for i in range(24)]
     splits = {"train": records[:2], "validation": records[2:4], "test": records[4:]}
     write_dataset(tmp_path / "data", CNLE, splits, {})
-    tiny_lm.model.save_pretrained(tmp_path / "model")
-    tiny_lm.tokenizer.save_pretrained(tmp_path / "model")
+    save_model(tmp_path / "model")
 
     def command(out):
         options = {"--model": tmp_path / "model", "--dataset": tmp_path / "data", "--out": tmp_path / out}

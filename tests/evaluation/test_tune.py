@@ -23,12 +23,10 @@ START = {"layer": 2, "learning_rate": 1e-9, "steps": 12, "radius": 1e-3, "start"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, make_lm, tokenizer):
+def folder(tmp_path_factory, save_model, tokenizer):
     """A model, and a dataset with targets of one token, of which only the training split can be read."""
     root = tmp_path_factory.mktemp("tune")
-    lm = make_lm("llama")
-    lm.model.save_pretrained(root / "model")
-    lm.tokenizer.save_pretrained(root / "model")
+    save_model(root / "model")
     words = sorted(token[1:] for token in tokenizer.get_vocab() if token.startswith("Ġ") and token[1:].isalpha())
     records = [
         CnleRecord(

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from clmeeval_data.records import CNLE
+from clmeeval_data.storage import write_dataset
 from tests.clmeeval_data.hub.loopback.fresh_process import READ, in_fresh_process
 from tests.clmeeval_data.hub.loopback.repositories import READER, WRITER
 from tests.clmeeval_data.hub.loopback.server import serving
@@ -131,3 +133,18 @@ def read(client):
         return json.loads(done.stdout)
 
     return read
+
+
+@pytest.fixture
+def releases(served, cnle_folder, cnle_splits, tmp_path):
+    """A dataset on the Hub, tagged v1, whose newest commit has a test case less and further answers: both commits."""
+
+    def files_of(folder):
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    newer = tmp_path / "newer"
+    write_dataset(newer, CNLE, {**cnle_splits, "test": cnle_splits["test"][:2]}, {})
+    repo = served.create("clmeeval/cnle", {**files_of(cnle_folder), "answers-old/manifest.json": b"{}"})
+    repo.tags["v1"] = old = repo.head.oid
+    repo.commit("second release", {**repo.head.files, **files_of(newer), "answers-new/manifest.json": b"{}"})
+    return old, repo.head.oid

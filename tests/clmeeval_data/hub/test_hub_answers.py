@@ -13,7 +13,7 @@ from clmeeval_data.answers import read_manifest, read_rows
 from clmeeval_data.evaluation.answers_dataset import AnswersPlan, make_answers
 from clmeeval_data.hub.configurations import configurations_of
 from clmeeval_data.storage import parquet_path
-from tests.evaluation.conftest import make_lm, sample_rows, tokenizer  # noqa: F401 - fixtures
+from tests.evaluation.conftest import make_lm, sample_rows, save_model, tokenizer  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[3]
 # runs each command line in turn
@@ -76,12 +76,9 @@ def client(served, tmp_path):
 
 
 @pytest.fixture
-def answers(cnle_folder, tmp_path, make_lm):  # noqa: F811
+def answers(cnle_folder, tmp_path, save_model):  # noqa: F811 - a fixture
     """The answers of a tiny model to the test split, and where the model is."""
-    lm = make_lm("llama")
-    lm.model.save_pretrained(tmp_path / "tiny")
-    lm.tokenizer.save_pretrained(tmp_path / "tiny")
-    return make_answers(AnswersPlan(cnle_folder, str(tmp_path / "tiny"), ("test",))).out
+    return make_answers(AnswersPlan(cnle_folder, str(save_model(tmp_path / "tiny")), ("test",))).out
 
 
 def result(folder):

@@ -57,15 +57,13 @@ class Environment:
 
 
 @pytest.mark.long
-def test_the_package_is_installed_found_checked_run_and_ranked(blocks, root, tmp_path, cnle_splits):
+def test_the_package_is_installed_found_checked_run_and_ranked(blocks, root, tmp_path, cnle_splits, save_model):
     pytest.importorskip("hatchling", reason="pip builds the package with it, offline")
     package = tmp_path / "nudge"
     package.mkdir()
     for name, body in blocks.items():
         (package / name).write_text(body, encoding="utf-8")
-    lm = tiny_model("llama")
-    lm.model.save_pretrained(tmp_path / "model")
-    lm.tokenizer.save_pretrained(tmp_path / "model")
+    save_model(tmp_path / "model", tiny_model("llama"))
     write_dataset(tmp_path / "data", CNLE, cnle_splits, {})
     environment = Environment(tmp_path, root)
 

@@ -10,9 +10,9 @@ from clmeeval_data.storage import write_dataset
 
 
 @pytest.fixture(scope="session")
-def saved_run(tmp_path_factory, make_lm):
+def saved_run(tmp_path_factory, save_model):
     """A folder with ``model``, and ``data`` with twelve test cases of different lengths."""
-    root, lm = tmp_path_factory.mktemp("saved"), make_lm("llama")
+    root = tmp_path_factory.mktemp("saved")
     records = [
         CnleRecord(
             CNLE.case_id(f"add {i} to x" + " again" * (i % 5), f"x += {i} * 7"),
@@ -26,8 +26,7 @@ def saved_run(tmp_path_factory, make_lm):
         for i in range(16)
     ]
     write_dataset(root / "data", CNLE, {"train": records[:2], "validation": records[2:4], "test": records[4:]}, {})
-    lm.model.save_pretrained(root / "model")
-    lm.tokenizer.save_pretrained(root / "model")
+    save_model(root / "model")
     return root
 
 

@@ -13,25 +13,9 @@ from clmeeval_data.errors import ConfigError, ModelError, ResultsError
 from clmeeval_data.evaluation.cluster import LoadedPlan, execute
 from clmeeval_data.evaluation.execution.ray import RayWorkers
 from clmeeval_data.evaluation.protocols import SINGLE, EvaluationProtocol
+from tests.evaluation.observer import Unwatched
 
 ray = pytest.importorskip("ray")
-
-
-class Watching:
-    """Shows nothing, and calls a function when cases were finished."""
-
-    def __init__(self, then=lambda: None):
-        self.then = then
-
-    def begin(self, dataset, method, cases):
-        pass
-
-    def advance(self, method, cases):
-        if cases:
-            self.then()
-
-    def track(self, steps, description, total):
-        return steps
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +42,15 @@ def bytes_of(folder):
 @pytest.mark.parametrize("protocol", [SINGLE, EvaluationProtocol("batch", 3), EvaluationProtocol("sequential", 6)])
 def test_two_workers_give_the_bytes_of_a_single_run(protocol, cluster, plan_of, tmp_path):
     methods = ("none", "grace") if protocol == SINGLE else ("grace",)
-    here = execute(plan_of(tmp_path / "here", protocol=protocol, methods=methods), Watching())
+    here = execute(plan_of(tmp_path / "here", protocol=protocol, methods=methods), Unwatched())
     there = execute(
-        plan_of(tmp_path / "there", protocol=protocol, methods=methods, executor="ray", workers=2), Watching()
+        plan_of(tmp_path / "there", protocol=protocol, methods=methods, executor="ray", workers=2), Unwatched()
     )
     assert [one.path.name for one in there] == [one.path.name for one in here]
     for mine, theirs in zip(there, here, strict=True):
         assert unmeasured(mine) == unmeasured(theirs)
         assert bytes_of(mine) == bytes_of(theirs)
-    again = execute(plan_of(tmp_path / "there", protocol=protocol, methods=methods), Watching())
+    again = execute(plan_of(tmp_path / "there", protocol=protocol, methods=methods), Unwatched())
     assert [one.path for one in again] == [one.path for one in there], "a run of Ray's is complete for a plain one"
 
 
@@ -77,7 +61,7 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(
 ):
     from clmeeval_data.evaluation import recorder
 
-    (here,) = execute(plan_of(tmp_path / "here", protocol=protocol), Watching())
+    (here,) = execute(plan_of(tmp_path / "here", protocol=protocol), Unwatched())
     hired, killed, write = [], [], recorder.Recorder.write
     enter = RayWorkers.__enter__
 
@@ -94,7 +78,7 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(
 
     monkeypatch.setattr(RayWorkers, "__enter__", watched)
     monkeypatch.setattr(recorder.Recorder, "write", killing)
-    (there,) = execute(plan_of(tmp_path / "there", protocol=protocol, executor="ray", workers=2), Watching())
+    (there,) = execute(plan_of(tmp_path / "there", protocol=protocol, executor="ray", workers=2), Unwatched())
     assert killed
     assert "a task on the Ray cluster was lost (" in caplog.text
     assert unmeasured(there) == unmeasured(here)
@@ -102,8 +86,8 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(
 
 
 def test_one_worker_gives_the_bytes_of_a_single_run(cluster, plan_of, tmp_path):
-    (here,) = execute(plan_of(tmp_path / "here"), Watching())
-    (there,) = execute(plan_of(tmp_path / "there", executor="ray", workers=1), Watching())
+    (here,) = execute(plan_of(tmp_path / "here"), Unwatched())
+    (there,) = execute(plan_of(tmp_path / "there", executor="ray", workers=1), Unwatched())
     assert unmeasured(there) == unmeasured(here)
     assert bytes_of(there) == bytes_of(here)
 
@@ -111,7 +95,7 @@ def test_one_worker_gives_the_bytes_of_a_single_run(cluster, plan_of, tmp_path):
 def test_what_is_wrong_in_a_worker_is_what_the_command_says(cluster, plan_of, tmp_path):
     plan = plan_of(tmp_path, executor="ray", workers=1, model="./modle")
     with pytest.raises(ModelError, match=r"no model folder \./modle\."):
-        execute(plan, Watching())
+        execute(plan, Unwatched())
 
 
 @pytest.mark.long
@@ -119,7 +103,7 @@ def test_a_unit_that_takes_every_worker_with_it_ends_the_run(cluster, plan_of, t
     plan = plan_of(tmp_path, executor="ray", workers=1)
     monkeypatch.setattr("clmeeval_data.evaluation.cluster.partial", lambda cls, plan: partial(Deadly, plan))
     with pytest.raises(ResultsError, match="unit 0 has taken 3 workers with it"):
-        execute(plan, Watching())
+        execute(plan, Unwatched())
 
 
 class Deadly(LoadedPlan):
@@ -131,7 +115,7 @@ class Deadly(LoadedPlan):
 
 def test_more_workers_than_there_is_room_for_are_refused(cluster, plan_of, tmp_path):
     with pytest.raises(ConfigError, match="the cluster has 2 CPUs, too few for 3 workers"):
-        execute(plan_of(tmp_path, executor="ray", workers=3), Watching())
+        execute(plan_of(tmp_path, executor="ray", workers=3), Unwatched())
     with pytest.raises(ConfigError, match="the cluster has 0 GPUs, too few for 1 workers"):
         RayWorkers(lambda: None, gpu=True).__enter__()
 
@@ -155,4 +139,4 @@ def test_no_cluster_at_an_address_is_one_line(plan_of, tmp_path):
     if ray.is_initialized():
         ray.shutdown()
     with pytest.raises(ConfigError, match=r"no Ray cluster at --address 127\.0\.0\.1:1 \(.*refused"):
-        execute(plan_of(tmp_path, executor="ray", address="127.0.0.1:1"), Watching())
+        execute(plan_of(tmp_path, executor="ray", address="127.0.0.1:1"), Unwatched())

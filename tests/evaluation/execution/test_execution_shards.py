@@ -14,19 +14,7 @@ from clmeeval_data.evaluation.protocols import SINGLE, EvaluationProtocol
 from clmeeval_data.evaluation.recorder import Shard
 from clmeeval_data.evaluation.results import RunFolder, find_runs
 from clmeeval_data.evaluation.verify import verify
-
-
-class Unwatched:
-    """Shows nothing."""
-
-    def begin(self, dataset, method, cases):
-        pass
-
-    def advance(self, method, cases):
-        pass
-
-    def track(self, steps, description, total):
-        return steps
+from tests.evaluation.observer import Unwatched
 
 
 def run(plan):
@@ -151,7 +139,8 @@ def test_run_json_holds_what_is_needed_to_run_it_again(plan_of, tmp_path, saved_
     environment = folder.run()["environment"]
     assert environment["command"] == ["clmeeval-evaluate", "run"]
     assert environment["model"] == str(saved_run / "model")
-    assert environment["dataset"] == {"location": str(saved_run / "data"), "split": "test", "limit": 5}
+    where = {"location": str(saved_run / "data"), "split": "test", "limit": 5, "revision": None, "commit": None}
+    assert environment["dataset"] == where
     assert environment["threads"] >= 1
     assert (environment["device"], environment["device_asked"], environment["dtype"]) == ("cpu", "cpu", "float32")
     assert environment["trained"] is None

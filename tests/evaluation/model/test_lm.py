@@ -69,10 +69,8 @@ def test_the_fingerprint_is_of_the_weights(make_lm):
     assert first.fingerprint != same.fingerprint
 
 
-def test_a_saved_model_is_loaded_by_its_path(tiny_lm, tmp_path):
-    folder = tmp_path / "my-model"
-    tiny_lm.model.save_pretrained(folder)
-    tiny_lm.tokenizer.save_pretrained(folder)
+def test_a_saved_model_is_loaded_by_its_path(tiny_lm, save_model, tmp_path):
+    folder = save_model(tmp_path / "my-model", tiny_lm)
     loaded = load_language_model(str(folder))
     assert loaded.name == "my-model"
     assert loaded.fingerprint == tiny_lm.fingerprint

@@ -109,11 +109,9 @@ def test_a_model_without_values_is_refused(make_lm):
         lm.fingerprint  # noqa: B018
 
 
-def test_auto_loads_a_model_that_edits_alike(make_lm, tmp_path):
+def test_auto_loads_a_model_that_edits_alike(make_lm, save_model, tmp_path):
     lm = make_lm("llama")
-    lm.model.save_pretrained(tmp_path)
-    lm.tokenizer.save_pretrained(tmp_path)
-    loaded = load_language_model(str(tmp_path), device="auto")
+    loaded = load_language_model(str(save_model(tmp_path, lm)), device="auto")
     assert loaded.fingerprint == lm.fingerprint
     jobs = [Continuation(0, edit, 8) for edit in range(3)]
     found = [generate(one, read_prompts(one, PROMPTS, [1]), edits_of(one), jobs) for one in (lm, loaded)]

@@ -146,7 +146,7 @@ def sequence_command(saved_work, tmp_path):
 
 
 @pytest.fixture
-def saved_work(tiny_lm, tmp_path):
+def saved_work(save_model, tmp_path):
     """A folder with ``model``, saved, and ``data``, a dataset with twelve test cases."""
     records = [
         CnleRecord(
@@ -161,6 +161,5 @@ def saved_work(tiny_lm, tmp_path):
         for i in range(16)
     ]
     write_dataset(tmp_path / "data", CNLE, {"train": records[:2], "validation": records[2:4], "test": records[4:]}, {})
-    tiny_lm.model.save_pretrained(tmp_path / "model")
-    tiny_lm.tokenizer.save_pretrained(tmp_path / "model")
+    save_model(tmp_path / "model")
     return tmp_path

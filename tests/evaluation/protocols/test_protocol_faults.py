@@ -18,6 +18,7 @@ from clmeeval_data.evaluation.recorder import Shard
 from clmeeval_data.evaluation.results import same_result
 from clmeeval_data.evaluation.runner import run_method, run_methods
 from clmeeval_data.journal import Journal
+from tests.evaluation.observer import Unwatched
 
 HOLDER = """
 import sys, time
@@ -226,16 +227,3 @@ def test_a_sequence_that_is_killed_is_taken_up_again(sequence_command):
     assert first == second
     assert [same_result(whole.entries()[key], entry) for key, entry in killed.entries().items()] == [True] * 12
     assert not list(command.out.rglob("states"))
-
-
-class Unwatched:
-    """Shows nothing."""
-
-    def begin(self, dataset, method, cases):
-        pass
-
-    def advance(self, method, cases):
-        pass
-
-    def track(self, steps, description, total):
-        return steps

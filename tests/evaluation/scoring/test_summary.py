@@ -3,6 +3,9 @@ import random
 import pytest
 
 from clmeeval_data.errors import ResultsError
+from clmeeval_data.evaluation.editors.contract import Case
+from clmeeval_data.evaluation.scoring.dimensions import score_outputs
+from clmeeval_data.evaluation.scoring.metrics import text_scores
 from clmeeval_data.evaluation.scoring.signature import signature
 from clmeeval_data.evaluation.scoring.significance import interval
 from clmeeval_data.evaluation.scoring.summary import summarise
@@ -16,6 +19,14 @@ RUN = {
         "seed": 0,
     },
     "environment": {"versions": {"clmeeval-data": "0.1.0"}},
+}
+
+CASE = Case("case-00", "Intent: set x\nCode:", "Intent: let x be\nCode:", "x = 1", ("Intent: stop\nCode:",))
+OUTPUTS = {
+    "effectiveness": {"after": "x = 1"},
+    "generalisation": {"after": "x = 2"},
+    "specificity": [{"before": "exit()", "after": "exit()"}],
+    "fluency": {"after": "a b c d"},
 }
 
 
@@ -65,6 +76,31 @@ def test_when_all_cases_fail_every_score_is_zero():
     assert summary["scores"]["effectiveness"]["chrf"] == interval([0.0, 0.0]).as_dict()
     assert summary["scores"]["fluency"]["ngram_entropy"]["mean"] == 0.0
     assert summary["cost"]["edit_seconds"] == {"mean": None, "low": None, "high": None, "n": 0}
+
+
+@pytest.mark.parametrize("code", [True, False])
+def test_a_run_without_a_scored_case_has_the_metrics_of_its_benchmark(code):
+    answer = {name: dict(scores) for name, scores in score_outputs(CASE, OUTPUTS, code).items()}
+    done = summarise([entry(0, scores=answer)], total=2, code=code)["scores"]
+    lost, none = (summarise(entries, total=2, code=code)["scores"] for entries in ([failed(0), failed(1)], []))
+    assert ("valid_syntax" in done["effectiveness"]) == code
+    for dimension, metrics in done.items():
+        bounded = dimension != "fluency"
+        assert lost[dimension] == {name: interval([0.0, 0.0], in_unit=bounded).as_dict() for name in metrics}
+        assert none[dimension] == {name: {"mean": None, "low": None, "high": None, "n": 0} for name in metrics}
+
+
+@pytest.mark.parametrize("code", [True, False])
+def test_a_sequence_that_failed_has_the_metrics_of_its_benchmark(code):
+    names = text_scores("x = 1", "x = 1", code=code)
+    both = [{**failed(number), "checkpoints": [{"edits": 2, "scores": {}}]} for number in (0, 1)]
+    summary = summarise(both, total=2, code=code)
+    (point,) = summary["checkpoints"]
+    for found in (summary["right_after"], summary["forgetting"], point["scores"]):
+        assert list(found["effectiveness"]) == list(names)
+    assert list(point["scores"]["generalisation"]) == list(names)
+    assert point["scores"]["effectiveness"]["bleu"]["n"] == 2
+    assert set(names) - set(point["scores"]["specificity"]) == ({*names} - {*text_scores("", "", code=False)})
 
 
 def test_no_case_yet_means_no_number():

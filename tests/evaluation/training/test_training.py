@@ -140,11 +140,10 @@ def test_a_lost_curve_is_an_expected_error(tmp_path, make_editor, run):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, lm):
+def folder(tmp_path_factory, lm, save_model):
     """A dataset whose test split is damaged, and a model."""
     root = tmp_path_factory.mktemp("training")
-    lm.model.save_pretrained(root / "model")
-    lm.tokenizer.save_pretrained(root / "model")
+    save_model(root / "model", lm)
     records = [
         CnleRecord(
             CNLE.case_id(f"add {i} to x", f"x += {i}"),
