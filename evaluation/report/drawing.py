@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 # Mid-tones that keep a contrast of 3 : 1 on white and on near-black.
 PALETTE = (
-    "#2f7fd1", "#d1731a", "#1f9a68", "#9166d6", "#d64560", "#1d93a8", "#a06a3c", "#c2529b",
-    "#7a8b1f", "#5f78c9", "#b8652f", "#3f8f3f",
+    "#2b8bdc", "#d1731a", "#1f9a68", "#9166d6", "#d64560", "#1d93a8", "#8a5a2b", "#d94fb8",
+    "#7a8b1f", "#4a58d6", "#b5391f", "#4f9e1c",
 )  # fmt: skip
+SHAPES = "os^DvP"  # of markers, so that lines of similar colours can be told apart
 FLOOR_COLOUR = "#7d8590"
+LETTERS = 13  # of a subtitle to an inch
 MOST_ROWS = 12  # runs in one picture: more cannot be told apart
 INK, MUTED, LINE = "#1f2328", "#59636e", "#d8dee4"
 DARK = {INK: "#e6edf3", MUTED: "#9aa5b1", LINE: "#2e3640"}
+WIDE_RANGE = 300  # of a logarithmic axis: from here on only powers of ten have room
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "clmeeval",
@@ -66,6 +69,11 @@ def colours(tables: Iterable[Table]) -> dict[str, str]:
     return {**named, **{row.label: FLOOR_COLOUR for row in rows if row.is_floor}}
 
 
+def shape(colour: str) -> str:
+    """The marker that goes with a colour."""
+    return SHAPES[PALETTE.index(colour) % len(SHAPES)] if colour in PALETTE else "X"
+
+
 def shown_rows(rows: Sequence[Row]) -> tuple[list[Row], str]:
     """The first rows, as many as one picture can show, with the floor among them; and a note on the others."""
     floors = [row for row in rows if row.is_floor][:1]
@@ -102,7 +110,8 @@ def picture(
         FigureCanvasAgg(figure)
         figure.suptitle(f"{title}\n", x=0.012, ha="left", fontsize=11, fontweight="bold")
         subtitle = one_line(table.title)
-        subtitle = subtitle if len(subtitle) <= 90 else subtitle[:89] + "…"
+        most = int(LETTERS * size[0])
+        subtitle = subtitle if len(subtitle) <= most else subtitle[: most - 1] + "…"
         figure.text(0.012, 1 - 0.36 / size[1], subtitle, fontsize=9, color=MUTED, va="center")
         after = draw(figure)
         figure.draw_without_rendering()
@@ -132,11 +141,23 @@ def score_axis(axes: "Axes", which: str) -> None:
     getattr(axes, f"set_{which}ticks")(ticks, [f"{tick:g}" for tick in ticks])
 
 
+def log_axis(axes: "Axes", low: float, high: float) -> None:
+    """Make the horizontal axis logarithmic from ``low`` to ``high``, with as many labels as have room."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < WIDE_RANGE else (1,)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def legend(figure: "Figure", rows: Sequence[Row], chosen: Mapping[str, str]) -> None:
     """The names of the rows below everything."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=chosen[row.label], marker="o", markersize=5, linewidth=1.8) for row in rows]
+    shades = [chosen[row.label] for row in rows]
+    handles = [Line2D([], [], color=shade, marker=shape(shade), markersize=5, linewidth=1.6) for shade in shades]
     labels = [shortened(row.label) for row in rows]
     columns = max(1, int(figure.get_figwidth() * 12 // (max(map(len, labels)) + 6)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

@@ -10,6 +10,7 @@ A text is a JSON string, or [text, number of characters not shown].
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -107,7 +108,7 @@ def _fitted(content: Callable[[Shown], str], budget: int) -> bytes:
     fragment = _safe(content(_shown))
     while len(fragment) > budget and limit > SHORTEST:
         limit //= 2
-        fragment = _safe(content(lambda text, limit=limit: _shown(text, limit)))  # type: ignore[misc]
+        fragment = _safe(content(partial(_shown, limit=limit)))
     return fragment
 
 

@@ -1,5 +1,6 @@
 """Names beside the points of a scatter plot, where they cover neither a point nor another name."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 LONGEST_LINE = 24  # characters of a label
-SAME = 6.0  # points closer than this, in pixels, share one label
+SAME = 6.0  # points closer than this, in pixels, share one label,
+MINGLED = 12.0  # and of those closer than this no label can be told to be the other's
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
     places = [tuple(axes.transData.transform(point.place)) for point in points]
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places]
     taken += [Bbox(axes.transData.transform(ends)).padded(2) for point in points for ends in point.bars]
+    written: list[Bbox] = []
     room = Bbox.from_extents(axes.bbox.x0, axes.bbox.y0, figure.bbox.x1, axes.bbox.y1)
     for group in sorted(_together(places), key=len, reverse=True):
         x, y = places[group[0]]
@@ -67,10 +70,11 @@ def label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
             parse_math=False,
         )
         extent = text.get_window_extent()
-        left, bottom = _free_place((x, y), extent.width, extent.height, taken, room)
+        others = [(a, b) for a, b in places if max(abs(a - x), abs(b - y)) > MINGLED]
+        left, bottom = _free_place((x, y), others, extent.width, extent.height, taken, written, room)
         text.set_position((left, bottom))
         box = Bbox.from_bounds(left, bottom, extent.width, extent.height)
-        taken.append(box)
+        written.append(box)
         _lead(axes, (x, y), box)
 
 
@@ -93,19 +97,27 @@ def _together(places: Sequence[tuple[float, float]]) -> list[list[int]]:
 
 
 def _free_place(
-    point: tuple[float, float], width: float, height: float, taken: Sequence["Bbox"], inside: "Bbox"
+    point: tuple[float, float],
+    others: Sequence[tuple[float, float]],
+    width: float,
+    height: float,
+    taken: Sequence["Bbox"],
+    written: Sequence["Bbox"],
+    inside: "Bbox",
 ) -> tuple[float, float]:
-    """The lower left corner of a box near the point that covers little of what is taken and lies inside."""
+    """The lower left corner of a box near the point that covers little of what is taken or written, and lies inside.
+
+    Nearer to the point than to any of the others, if that can be: else it would be read as another's.
+    """
     from matplotlib.transforms import Bbox
 
     def cost(corner: tuple[float, float]) -> float:
         box = Bbox.from_bounds(*corner, width, height)
-        covered = sum(_overlap(box, other) for other in taken)
+        covered = sum(_overlap(box, other) for other in taken) + 10 * sum(_overlap(box, other) for other in written)
         outside = width * height - _overlap(box, inside)
-        apart = max(
-            abs(corner[0] + width / 2 - point[0]) - width / 2, abs(corner[1] + height / 2 - point[1]) - height / 2
-        )
-        return covered + 10 * outside + 3 * apart
+        apart = _distance(box, point)
+        nearest = min((_distance(box, other) for other in others), default=math.inf)
+        return covered + 10 * outside + 3 * apart + 20 * max(0.0, apart - nearest)
 
     x, y = point
     corners = []
@@ -114,6 +126,12 @@ def _free_place(
         corners += [(right, y - height / 2), (left, y - height / 2), (x - width / 2, above), (x - width / 2, below)]
         corners += [(right, above), (left, above), (right, below), (left, below)]
     return min(corners, key=cost)
+
+
+def _distance(box: "Bbox", point: tuple[float, float]) -> float:
+    """The larger of the two distances, across and up, from a box to a point."""
+    x, y = point
+    return float(max(box.x0 - x, x - box.x1, box.y0 - y, y - box.y1))
 
 
 def _overlap(one: "Bbox", other: "Bbox") -> float:

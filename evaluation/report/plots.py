@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from clmeeval_data.evaluation.report.drawing import Picture, frame, picture, score_axis, shown_rows
+from clmeeval_data.evaluation.report.drawing import Picture, frame, log_axis, picture, score_axis, shown_rows
 from clmeeval_data.evaluation.report.labels import Point, label, mark
 from clmeeval_data.evaluation.report.tables import Row, Table
 from clmeeval_data.evaluation.report.untrusted import one_line
@@ -39,7 +39,7 @@ def trade_off(table: Table, across: str, chosen: Mapping[str, str]) -> Picture |
         frame(axes, f"{across.capitalize()}: exact match →", "Specificity: exact match →")
         score_axis(axes, "x")
         score_axis(axes, "y")
-        axes.set_ylim(-0.06, 1.18)
+        axes.set_ylim(-0.16, 1.18)  # with room for names above and below
 
     text = "; ".join(f"{point.label} {point.place[0]:.3f}, {point.place[1]:.3f}" for point in points)
     text = f"Exact match with 95 % intervals, {across} then specificity: {text}.{note}"
@@ -56,16 +56,10 @@ def cost_quality(table: Table, chosen: Mapping[str, str]) -> Picture | None:
         return None
 
     def framed(axes: "Axes") -> None:
-        frame(axes, "← Seconds per edit", "Mean exact match of the three dimensions →")
-        from matplotlib.ticker import LogLocator, NullLocator
-
-        axes.set_xscale("log")
+        frame(axes, "← Seconds per edit", "Mean of the three exact matches →")
         score_axis(axes, "y")
         low, high = (function(point.place[0] for point in points) for function in (min, max))
-        axes.set_xlim(low / 2, high * 2)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
+        log_axis(axes, low / 2, high * 2)
 
     text = "; ".join(f"{point.label} {point.place[0]:.3g} s, {point.place[1]:.3f}" for point in points)
     text = f"Seconds per edit and the mean exact match of effectiveness, generalisation and specificity: {text}.{note}"

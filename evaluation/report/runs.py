@@ -13,6 +13,7 @@ from clmeeval_data.evaluation.results import RunFolder, find_runs
 from clmeeval_data.evaluation.scoring.signature import signature
 from clmeeval_data.evaluation.scoring.significance import Estimate
 from clmeeval_data.evaluation.scoring.summary import summarise
+from clmeeval_data.records import CNLE
 
 Measure = tuple[str, str]  # dimension and metric, or "cost" and what it counts
 PEAK: Measure = ("cost", "peak_bytes")
@@ -40,7 +41,8 @@ class Checkpoint:
 class Run:
     """One run: what it is (``identity``), where it ran (``environment``), and its estimates by dimension and metric.
 
-    ``checkpoints``: of a sequential run, by their number of edits; else empty.
+    ``checkpoints``: of a sequential run those of its protocol and the end of its longest sequence, by their number of
+    edits; else empty. The count at which only a shorter last sequence ends is none of them: it tells of other cases.
     """
 
     folder: RunFolder
@@ -129,7 +131,7 @@ def read_run(folder: RunFolder) -> Run:
     summary = folder.summary()
     complete = summary is not None
     if summary is None:
-        summary = _summarised(folder, total)
+        summary = _summarised(folder, total, names[0] == CNLE.name)
     try:
         return Run(
             folder=folder,
@@ -140,13 +142,13 @@ def read_run(folder: RunFolder) -> Run:
             complete=complete,
             cases=_cases(summary["cases"]),
             estimates=_estimates(summary),
-            checkpoints=_checkpoints(summary),
+            checkpoints=_checkpoints(summary, identity.get("protocol") or {}),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder.path / "summary.json", error) from None
 
 
-def _summarised(folder: RunFolder, total: int) -> dict[str, Any]:
+def _summarised(folder: RunFolder, total: int, code: bool) -> dict[str, Any]:
     """The summary so far; of each case only what it takes is held."""
     needed = ("id", "error", "scores", "cost", "checkpoints", "right_after", "group")
     try:
@@ -154,7 +156,7 @@ def _summarised(folder: RunFolder, total: int) -> dict[str, Any]:
             {**{key: entry[key] for key in needed if key in entry}, "case": {"target": entry["case"]["target"]}}
             for entry in stream(folder)
         )
-        return summarise(slim, total)
+        return summarise(slim, total, code=code)
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder.path / "records.jsonl", error) from None
 
@@ -177,9 +179,11 @@ def _estimates(summary: Mapping[str, Any]) -> dict[Measure, Estimate]:
     return {measure: estimate for measure, estimate in found.items() if estimate.mean is not None}
 
 
-def _checkpoints(summary: Mapping[str, Any]) -> tuple[Checkpoint, ...]:
+def _checkpoints(summary: Mapping[str, Any], protocol: Mapping[str, Any]) -> tuple[Checkpoint, ...]:
     found = [Checkpoint(int(raw["edits"]), _scores(raw["scores"])) for raw in summary.get("checkpoints") or ()]
-    return tuple(sorted(found, key=lambda checkpoint: checkpoint.edits))
+    longest = max((point.edits for point in found), default=0)
+    planned = {*protocol.get("checkpoints", ()), longest}
+    return tuple(sorted((point for point in found if point.edits in planned), key=lambda point: point.edits))
 
 
 def _scores(scores: Mapping[str, Any]) -> dict[Measure, Estimate]:

@@ -169,6 +169,11 @@ class Table:
                 f"{most.short_targets} of {most.finished} targets have fewer than four tokens: "
                 "their BLEU is 0 by definition, even for an equal answer."
             )
+        if self.protocol != "single":
+            notes.append(
+                "The cases of a group are asked under the same edits. Intervals and tests take them as independent, "
+                "and so are too sure."
+            )
         if any(row.run.cases.failed for row in self.rows):
             notes.append("A failed case counts as 0 in every score, and not at all in the cost.")
         if not all(row.run.complete for row in self.rows):

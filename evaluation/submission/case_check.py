@@ -17,10 +17,15 @@ FIELDS = ("prompt", "rephrased_prompt", "target", "neighbour_prompts")
 
 
 class Text(NamedTuple):
-    """A text of a case: its digest, and its beginning as it may be printed."""
+    """A text of a case, or a list of texts: its digest, and its beginning as it may be printed."""
 
     digest: bytes
     start: str
+
+    @classmethod
+    def of(cls, value: str | Sequence[str]) -> "Text":
+        """What is kept of a field of a case."""
+        return cls(digest(value), shown(value if isinstance(value, str) else " / ".join(value)))
 
 
 class CheckedCase(NamedTuple):
@@ -63,7 +68,7 @@ def _checked(line: Line, expected: Expectation) -> CheckedCase:
         problems=tuple(Problem(where, fault) for fault in content_faults(entry, expected)),
         numbers=_numbers(entry),
         result=digest({key: value for key, value in entry.items() if key not in MEASURED}),
-        texts={field: _text(entry["case"][field]) for field in FIELDS},
+        texts={field: Text.of(entry["case"][field]) for field in FIELDS},
         unedited=None if entry["error"] is not None else digest(_unedited(entry["outputs"])),
     )
 
@@ -71,10 +76,6 @@ def _checked(line: Line, expected: Expectation) -> CheckedCase:
 def digest(value: Any) -> bytes:
     """Sixteen bytes that name a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()[:16]
-
-
-def _text(value: Any) -> Text:
-    return Text(digest(value), shown(value if isinstance(value, str) else " / ".join(value)))
 
 
 def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from clmeeval_data.evaluation.editors.contract import Case
 from clmeeval_data.evaluation.scoring.dimensions import score_outputs
 from clmeeval_data.evaluation.scoring.metrics import METRICS, text_scores
+from clmeeval_data.evaluation.scoring.summary import EXACT_MATCH_ALL
 from clmeeval_data.evaluation.submission.expectation import Expectation
 from clmeeval_data.evaluation.submission.findings import Fault, shown
 from clmeeval_data.evaluation.submission.scores import out_of_range, unlike
@@ -170,7 +171,7 @@ def _checkpoint_faults(entry: Mapping[str, Any], expected: Expectation) -> Itera
 def _range_faults(scores: Mapping[str, Any]) -> Iterator[Fault]:
     for metrics in scores.values():
         for name, value in metrics.items() if isinstance(metrics, Mapping) else ():
-            if name not in METRICS and name != "exact_match_all":
+            if name not in METRICS and name != EXACT_MATCH_ALL:
                 yield Fault("checkpoints have an unknown metric", ", ".join(METRICS), shown(name))
             elif fault := out_of_range(name, value, f"checkpoints.{name}"):
                 yield fault

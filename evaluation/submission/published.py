@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clmeeval_data.evaluation.scoring.dimensions import case_of, cases_hash
-from clmeeval_data.evaluation.submission.case_check import FIELDS, Text, digest
+from clmeeval_data.evaluation.submission.case_check import FIELDS, Text
 from clmeeval_data.evaluation.submission.findings import Fault, Problem, shown
 from clmeeval_data.evaluation.submission.records import Records
 
@@ -31,12 +31,8 @@ class PublishedSplit:
 
         benchmark, records = open_split(location, split, revision)
         cases = [case_of(benchmark, record) for record in records]
-        texts = {case.case_id: {field: _text(case.as_dict()[field]) for field in FIELDS} for case in cases}
+        texts = {case.case_id: {field: Text.of(case.as_dict()[field]) for field in FIELDS} for case in cases}
         return benchmark.name, cls(location, texts, cases_hash(cases))
-
-
-def _text(value: Any) -> Text:
-    return Text(digest(value), shown(value if isinstance(value, str) else " / ".join(value)))
 
 
 def published_problems(split: PublishedSplit, dataset: Mapping[str, Any], records: Records) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,7 @@ from clmeeval_data.evaluation.results import RunFolder, RunIdentity
 from clmeeval_data.evaluation.scoring.metrics import ngram_entropy, text_scores
 from clmeeval_data.evaluation.scoring.signature import signature
 from clmeeval_data.evaluation.scoring.summary import summarise
+from tests.evaluation.report.reader import WAIT
 
 TARGET = "sorted(values, key=len, reverse=True)"
 WRONG = "print(values, sep=', ')"
@@ -160,6 +162,37 @@ def browser():
         browser = playwright.chromium.launch(executable_path=program, args=BROWSER_FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit_in(browser):
+    """A function that opens a leaderboard's page; afterwards no error was reported and nothing else was asked for."""
+    opened, complaints, asked, folders = [], [], [], []
+
+    def go(folder, hash_="", **settings):
+        context = browser.new_context(**settings)
+        context.set_default_timeout(WAIT)
+        opened.append(context)
+        folders.append(f"{folder.as_uri()}/")
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{folder.as_uri()}/index.html{hash_}")
+        return page
+
+    yield go
+    for context in opened:
+        context.close()
+    assert complaints == []
+    assert [url for url in asked if not url.startswith((*folders, "data:,"))] == []
+
+
+@pytest.fixture
+def visit(visit_in, folder):
+    """``visit_in`` for the leaderboard that a module has as ``folder``."""
+    return partial(visit_in, folder)
 
 
 @pytest.fixture

@@ -1,21 +1,34 @@
 """The page in the system's Chromium: what a reader can do with it, and what a hostile result file cannot."""
 
 import random
-import re
 
 import pytest
 
-WAIT = 15_000  # milliseconds
+from tests.evaluation.report.reader import (
+    IMAGE,
+    LONG,
+    MARKS,
+    PHONE,
+    SCRIPT,
+    check_dark_mode,
+    check_filter,
+    check_keyboard,
+    check_marks_are_shown,
+    check_markup_is_text,
+    check_phone,
+    check_sorting,
+    check_ten_megabytes_are_cut,
+    methods,
+    open_case,
+    section_of,
+)
+
 SEQUENTIAL = {"name": "sequential", "size": 20, "checkpoints": [1, 20]}
 SCORE = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 6}
 CHECKPOINTS = [
     {"edits": edits, "scores": {name: {"exact_match": SCORE} for name in ("effectiveness", "specificity")}}
     for edits in (1, 20)
 ]
-IMAGE = "<img src=x onerror=alert(1)>"
-SCRIPT = "</script><script>alert(1)</script>"
-EM = "effectiveness.exact_match"
-FOCUSED = "(e => e.id || e.closest('th')?.dataset.column || e.tagName)(document.activeElement)"
 
 
 def hostile(make):
@@ -23,8 +36,8 @@ def hostile(make):
     lines = [make(i) for i in range(20, 24)]
     lines[0]["outputs"]["effectiveness"]["after"] = IMAGE
     lines[0]["outputs"]["generalisation"]["after"] = SCRIPT
-    lines[1]["outputs"]["effectiveness"]["after"] = "left \u202eright\u200f"
-    lines[2]["outputs"]["effectiveness"]["after"] = "x" * 10_000_000
+    lines[1]["outputs"]["effectiveness"]["after"] = MARKS
+    lines[2]["outputs"]["effectiveness"]["after"] = LONG
     lines[3]["case"]["prompt"] = lines[3]["case"]["target"] = IMAGE
     return lines
 
@@ -49,64 +62,11 @@ def folder(tmp_path_factory, make_run, make):
     return results.parent / "site"
 
 
-@pytest.fixture
-def visit(browser, folder):
-    """A function that opens the page; afterwards no error was reported and nothing else was asked for."""
-    opened, complaints, asked = [], [], []
-
-    def go(hash_="", **settings):
-        context = browser.new_context(**settings)
-        context.set_default_timeout(WAIT)
-        opened.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{folder.as_uri()}/index.html{hash_}")
-        return page
-
-    yield go
-    for context in opened:
-        context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith((f"{folder.as_uri()}/", "data:,"))] == []
-
-
-def section_of(page, dataset="cnle", model="tiny"):
-    return page.locator(f"section[data-dataset='{dataset}'][data-model='{model}']")
-
-
-def methods(page):
-    table = section_of(page).locator("table.results").first
-    return table.locator("tbody tr:visible th").evaluate_all("cells => cells.map(cell => cell.dataset.value)")
-
-
-def header(page, column=EM):
-    return section_of(page).locator(f"th[data-column='{column}']").first
-
-
-def open_case(page):
-    page.wait_for_selector(".case:visible .method")
-    return page.locator(".case:visible")
-
-
 def test_a_header_sorts_all_tables_and_the_address_keeps_it(visit):
     page = visit()
-    assert methods(page) == ["grace", "rome", "ft", "none"]
-    header(page, "method").get_by_role("button").click()
-    assert methods(page) == ["ft", "grace", "rome", "none"]  # the floor stays last
-    assert header(page, "method").get_attribute("aria-sort") == "ascending"
-    header(page, EM).get_by_role("button").click()
-    assert methods(page) == ["grace", "rome", "ft", "none"] and header(page).get_attribute("aria-sort") == "descending"
-    header(page, EM).get_by_role("button").click()
-    assert methods(page) == ["ft", "rome", "grace", "none"] and header(page).get_attribute("aria-sort") == "ascending"
-    address = page.url
-    page.goto("about:blank")
-    page.goto(address)
-    assert methods(page) == ["ft", "rome", "grace", "none"]
-    header(page, EM).get_by_role("button").click()
-    assert methods(page) == ["grace", "rome", "ft", "none"] and header(page).get_attribute("aria-sort") is None
+    first, by_name, falling, rising = check_sorting(page, section_of(page))
+    assert first == falling == ["grace", "rome", "ft", "none"]
+    assert by_name == ["ft", "grace", "rome", "none"] and rising == ["ft", "rome", "grace", "none"]
 
 
 @pytest.mark.parametrize(
@@ -119,20 +79,12 @@ def test_a_header_sorts_all_tables_and_the_address_keeps_it(visit):
     ],
 )
 def test_filters_leave_what_fits_and_links_keep_them(visit, label, value, left):
-    page = visit()
-    page.get_by_label(label).select_option(value)
-    assert page.locator("section[data-table]:visible h2").all_inner_texts() == left
-    assert "of 3 tables" in page.locator("#shown").inner_text()
-    again = visit(page.url[page.url.index("#") :])
-    assert again.locator("section[data-table]:visible h2").all_inner_texts() == left
-    assert again.get_by_label(label).input_value() == value
-    again.get_by_role("button", name="Clear").click()
-    assert again.locator("section[data-table]:visible").count() == 3
+    assert check_filter(visit, label, value) == left
 
 
 def test_a_filter_hides_the_rows_of_other_families(visit):
     page = visit("#family=memory&dataset=cnle")
-    assert methods(page) == ["grace"]
+    assert methods(section_of(page)) == ["grace"]
     page.get_by_label("Model").select_option("org/small")
     assert "No table fits" in page.locator("#shown").inner_text()
 
@@ -201,57 +153,27 @@ def test_a_case_opened_from_the_list_is_closed_by_the_back_button(visit):
 
 
 def test_hostile_answers_are_shown_as_text(visit):
-    page = visit("#case=cnle/tiny/cnle-0020")
-    text = open_case(page).inner_text()
-    assert IMAGE in text and SCRIPT in text
-    assert page.locator("section .explorer img, section .explorer script").count() == 0
-    page = visit("#case=cnle/tiny/cnle-0021")
-    assert "left ⟨U+202E⟩right⟨U+200F⟩" in open_case(page).inner_text()
-    page = visit("#case=cnle/tiny/cnle-0023")
-    text = open_case(page).inner_text()
+    check_markup_is_text(visit("#case=cnle/tiny/cnle-0020"))
+    check_marks_are_shown(visit("#case=cnle/tiny/cnle-0021"))
+    text = open_case(visit("#case=cnle/tiny/cnle-0023")).inner_text()
     assert text.count(IMAGE) >= 3 and f"CaseError: {IMAGE}" in text
 
 
 def test_ten_megabytes_are_cut_with_a_note(visit):
-    text = open_case(visit("#case=cnle/tiny/cnle-0022")).inner_text()
-    assert "… 9,996,000 more characters are not shown" in text and len(text) < 20_000
+    check_ten_megabytes_are_cut(visit("#case=cnle/tiny/cnle-0022"))
 
 
 def test_everything_can_be_done_by_keyboard(visit):
-    page = visit("#dataset=csne")
-    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    section_of(page, "csne").locator("table.cases a").first.wait_for()  # the list comes when it is near
-    reached = set()
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        what = page.evaluate(FOCUSED)
-        reached.add(what)
-        assert page.evaluate("document.activeElement.matches(':focus-visible')")
-        if what == EM:
-            page.keyboard.press("Enter")
-            assert "sort=effectiveness.exact_match:descending" in page.url
-        if page.evaluate("document.activeElement.matches('table.cases a')"):
-            page.keyboard.press("Enter")
-            break
-    assert {"filter-dataset", "filter-model", "filter-family", "filter-protocol", EM, "method", "SUMMARY"} <= reached
-    open_case(page)
-    assert page.evaluate("document.activeElement.classList.contains('id')")
-    for _ in range(4):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.innerText") == "Close":
-            break
-    page.keyboard.press("Enter")
-    page.wait_for_selector("section[data-dataset=csne] .case", state="hidden")
-    assert page.evaluate("document.activeElement.type") == "search"
+    assert check_keyboard(visit, "#dataset=csne") == [
+        "filter-dataset",
+        "filter-model",
+        "filter-family",
+        "filter-protocol",
+    ]
 
 
 def test_dark_mode_is_dark_in_page_and_pictures(visit):
-    def shade(page):
-        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, re.findall(r"\d+", colour)))
-
-    light, dark = visit(color_scheme="light"), visit(color_scheme="dark")
-    assert shade(light) > 700 and shade(dark) < 100
+    check_dark_mode(visit)
 
 
 @pytest.mark.slow
@@ -259,15 +181,11 @@ def test_dark_mode_is_dark_in_page_and_pictures(visit):
 def test_axe_finds_no_serious_problem_and_a_phone_needs_no_sideways_scrolling(visit, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     hash_ = "#case=cnle/tiny/cnle-0003&sort=method:ascending"
-    page = visit(hash_, color_scheme=scheme, viewport={"width": 390, "height": 800})
+    page = visit(hash_, color_scheme=scheme, viewport=PHONE)
     section_of(page, "csne").locator(".explorer").scroll_into_view_if_needed()
     section_of(page, "csne").locator("table.cases tbody tr").first.wait_for()
     open_case(page)
-    page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    found = axe.run(page, options={"preload": False}).response["violations"]
-    serious = [(rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["impact"] in ("serious", "critical")]
-    assert serious == []
+    check_phone(page, axe)
 
 
 def test_without_script_the_tables_are_there(visit):

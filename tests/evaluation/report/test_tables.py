@@ -154,6 +154,14 @@ def test_notes_name_failures_incomplete_runs_and_short_targets(four_methods, wri
     assert "fewer than 5 cases" in table.notes()[1]
 
 
+def test_a_group_of_edits_makes_intervals_too_sure_and_the_notes_say_so(write_run, entry, results):
+    lines = [entry(i) for i in range(6)]
+    write_run("grace", lines)
+    write_run("grace", lines, dataset="csne", protocol={"name": "batch", "size": 6})
+    alone, grouped = (" ".join(table.notes()) for table in build_tables(load_runs([results])))
+    assert "take them as independent" in grouped and "independent" not in alone
+
+
 @pytest.mark.parametrize(
     ("form", "value", "text"),
     [
