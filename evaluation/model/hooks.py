@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 K = TypeVar("K", bound=Hashable)
 OutputChange = Callable[[Tensor, Tensor], Tensor]
@@ -89,14 +90,15 @@ def computed_at(module: nn.Module, positions: Tensor) -> Iterator[None]:
 
     Args:
         module: From hidden states of shape (rows, tokens, width) to the same shape.
-        positions: True at the tokens that are needed, shape (rows, tokens).
+        positions: True at the tokens that are needed, shape (rows, tokens). Those that an edit's preamble puts in front
+            of them are not.
     """
     whole, parts = module.forward, list(module.modules())
 
     def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs or any(part._forward_hooks or part._forward_pre_hooks for part in parts):
             return whole(hidden, *args, **kwargs)
-        here = positions.to(hidden.device)
+        here = pad(positions.to(hidden.device), (hidden.shape[1] - positions.shape[1], 0))
         found = whole(hidden[here][None])[0]
         return hidden.new_zeros(*hidden.shape[:-1], found.shape[-1]).index_put((here,), found)
 

@@ -32,6 +32,14 @@ def test_the_tokens_asked_for_are_computed_and_the_others_are_zero(lm, hidden):
     assert "forward" not in vars(lm.last_mlp)
 
 
+def test_tokens_in_front_of_those_that_are_told_are_not_needed(lm, hidden):
+    longer = torch.cat([torch.ones(2, 4, lm.map.d), hidden], 1)
+    with computed_at(lm.last_mlp, HERE):
+        part = lm.last_mlp(longer)
+    torch.testing.assert_close(part[:, 4:][HERE], lm.last_mlp(hidden)[HERE], atol=1e-6, rtol=1e-5)
+    assert (part[:, :4] == 0).all()
+
+
 def test_the_gradient_is_that_of_the_tokens_asked_for(lm, hidden):
     slopes = []
     for positions in (None, HERE):
