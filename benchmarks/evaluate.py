@@ -59,6 +59,7 @@ from clmeeval_data.evaluation.model.smollm2 import NAME, smollm2_folder
 from clmeeval_data.evaluation.runner import TestSet
 from clmeeval_data.evaluation.scoring.cost import measured
 from clmeeval_data.journal import Journal
+from clmeeval_data.records import targets_are_code
 
 PAPER = ("ft", "rome", "memit", "pmet", "malmen", "grace", "agrace")
 DATASETS = ("cnle", "csne")
@@ -138,7 +139,7 @@ def batched(
     lm: LanguageModel, editors: Sequence[Editor], tests: TestSet, size: int, results: Path, clock: Clock
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """The entries of all cases by method and id, in the way of a run of all methods."""
-    answers, code = UneditedAnswers(lm), tests.benchmark.name == "cnle"
+    answers, code = UneditedAnswers(lm), targets_are_code(tests.benchmark.name)
     works = [Measurement(lm, editor, answers, code, seed=0) for editor in editors]
     layers = sorted({layer for work in works for layer in work.layers})
     found: dict[str, dict[str, dict[str, Any]]] = {editor.name: {} for editor in editors}

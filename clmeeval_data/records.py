@@ -147,3 +147,8 @@ CSNE: Benchmark[CsneRecord] = Benchmark(
     template="Code: {}\nDescription:",
 )
 BENCHMARKS: dict[str, Benchmark[Any]] = {CNLE.name: CNLE, CSNE.name: CSNE}
+
+
+def targets_are_code(benchmark: str) -> bool:
+    """Whether the targets of a benchmark, by its name, are code, so that their syntax is scored too."""
+    return benchmark == CNLE.name

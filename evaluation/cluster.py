@@ -20,7 +20,7 @@ from clmeeval_data.evaluation.published_answers import find_published, take_over
 from clmeeval_data.evaluation.recorder import Described, Recorder
 from clmeeval_data.evaluation.results import RunFolder
 from clmeeval_data.evaluation.runner import TestSet, describe, run_methods
-from clmeeval_data.records import CNLE
+from clmeeval_data.records import targets_are_code
 
 __all__ = ["Compat", "LoadedPlan", "Observer", "Plan", "execute", "make_editor", "read_tests"]
 
@@ -92,7 +92,7 @@ class LoadedPlan:
                 lm,
                 make_editors(plan, lm),
                 plan.protocol,
-                tests.benchmark is CNLE,
+                targets_are_code(tests.benchmark.name),
                 plan.seed,
                 plan.batch_size or DEFAULT_SIZE,
             )

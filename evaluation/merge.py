@@ -8,7 +8,7 @@ from clmeeval_data.errors import ResultsError
 from clmeeval_data.evaluation.results import RunFolder, find_runs, same_result, write_json
 from clmeeval_data.evaluation.scoring.signature import signature
 from clmeeval_data.evaluation.scoring.summary import summarise
-from clmeeval_data.records import CNLE
+from clmeeval_data.records import targets_are_code
 
 
 class Merged(NamedTuple):
@@ -32,7 +32,7 @@ def complete(folder: RunFolder, total: int) -> bool:
     entries, described = folder.entries(), folder.run()
     if len(entries) < total:
         return False
-    code = described["identity"]["dataset"]["name"] == CNLE.name
+    code = targets_are_code(described["identity"]["dataset"]["name"])
     summary = summarise(entries.values(), total=total, code=code)
     folder.finish({"hash": described["hash"], **summary, "signature": signature(described)})
     return True

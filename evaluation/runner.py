@@ -19,7 +19,7 @@ from clmeeval_data.evaluation.protocols.worker import Worker, check_protocol
 from clmeeval_data.evaluation.recorder import Described, Progress, Recorder, Shard
 from clmeeval_data.evaluation.results import RunFolder, RunIdentity
 from clmeeval_data.evaluation.scoring.dimensions import case_of, cases_hash, decoding
-from clmeeval_data.records import CNLE, Benchmark, Record
+from clmeeval_data.records import Benchmark, Record, targets_are_code
 from clmeeval_data.schema import SCHEMA_VERSION
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "sacrebleu", "rouge-score", "rapidfuzz")
@@ -95,7 +95,7 @@ def run_methods(
         ConfigError: If a method misses what it needs first, or cannot do the protocol.
     """
     size = batch_size or DEFAULT_SIZE
-    worker = Worker(lm, editors, protocol, tests.benchmark is CNLE, seed, size)
+    worker = Worker(lm, editors, protocol, targets_are_code(tests.benchmark.name), seed, size)
     described = describe(worker, tests, environment or {})
     name = tests.benchmark.name
     with Recorder(out, name, tests.cases, described, protocol, size, shard, progress) as recorder:

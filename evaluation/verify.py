@@ -18,7 +18,7 @@ from clmeeval_data.evaluation.protocols.units import Task, Unit, by_length, unit
 from clmeeval_data.evaluation.protocols.worker import Worker
 from clmeeval_data.evaluation.results import MEASURED, RunFolder
 from clmeeval_data.evaluation.runner import TestSet, describe
-from clmeeval_data.records import CNLE
+from clmeeval_data.records import targets_are_code
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _editor(method: Mapping[str, Any], trained: Path | None) -> Editor:
 
 def _worker(lm: LanguageModel, tests: TestSet, identity: Mapping[str, Any], editor: Editor, batch_size: int) -> Worker:
     protocol = EvaluationProtocol.from_dict(identity["protocol"])
-    return Worker(lm, [editor], protocol, tests.benchmark is CNLE, int(identity["seed"]), batch_size)
+    return Worker(lm, [editor], protocol, targets_are_code(tests.benchmark.name), int(identity["seed"]), batch_size)
 
 
 def _check_identity(folder: RunFolder, worker: Worker, tests: TestSet, stored: Mapping[str, Any]) -> None:

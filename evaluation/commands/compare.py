@@ -68,6 +68,7 @@ def compare(
     ] = None,
     by: Annotated[list[str] | None, typer.Option(help=BY)] = None,
     dataset: Annotated[str | None, typer.Option(help="The dataset, for slices by source or similarity.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A tag, branch or commit of the dataset on the Hub.")] = None,
     cases: Annotated[int, typer.Option(min=0, help="How many differing cases to show.")] = 5,
     correction: Annotated[Correction, typer.Option(help="Of the p values for their number.")] = "holm",
     seed: Annotated[int, typer.Option(help="Of the permutation tests.")] = 0,
@@ -78,12 +79,14 @@ def compare(
     from rich.console import Console
     from rich.text import Text
 
+    if revision is not None and dataset is None:
+        raise ConfigError("--revision is that of --dataset. Pass both, or neither.")
     sides = [read_side(find_run(name, results)) for name in (first, second)]
     compared = compare_runs(
         *sides,
         metrics=metric or (),
         by=cast("list[Slicing]", by or []),  # slice_by refuses others
-        records=_records(dataset, sides[0]) if dataset else None,
+        records=_records(dataset, revision, sides[0]) if dataset else None,
         cases=cases,
         correction=correction,
         anyway=anyway,
@@ -96,17 +99,17 @@ def compare(
         console.print(part, soft_wrap=isinstance(part, Text))
 
 
-def _records(dataset: str, side: Side) -> dict[str, Any]:
+def _records(dataset: str, revision: str | None, side: Side) -> dict[str, Any]:
     """The records of the split that a run was made on, by case id.
 
     Raises:
         ConfigError: If the dataset has none of the run's cases.
-        DatasetError: If it cannot be read.
+        DatasetError: If it, or the revision, cannot be read.
     """
     from clmeeval_data.hub import open_split
 
     parts = dict(part.partition(":")[::2] for part in side.signature.split("|"))
-    records = {record.case_id: record for record in open_split(dataset, parts["split"]).records}
+    records = {record.case_id: record for record in open_split(dataset, parts["split"], revision).records}
     if not records.keys() & side.entries.keys():
         raise ConfigError(f"{dataset} has no case of {side.folder}. Pass the dataset that the run was made on.")
     return records

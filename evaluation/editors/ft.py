@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from clmeeval_data.evaluation.editors.contract import EditorConfig, EditRequest, Family, Track, untracked
 from clmeeval_data.evaluation.editors.independent import IndependentAdam
 from clmeeval_data.evaluation.editors.lookup import PART_ROWS, check_finite
-from clmeeval_data.evaluation.editors.texts import Texts, read_texts
+from clmeeval_data.evaluation.editors.texts import Texts, losses_of, read_texts
 from clmeeval_data.evaluation.model.edits import Edit
 from clmeeval_data.evaluation.model.hooks import changed_output
 from clmeeval_data.evaluation.model.lm import LanguageModel
@@ -80,13 +81,13 @@ class FineTuning:
     def _train(self, lm: LanguageModel, requests: Sequence[EditRequest], owners: list[int]) -> list[Edit]:
         config = self.config
         texts = read_texts(lm, requests, owners, config.layer)
-        parts, counts = texts.by_length(PART_ROWS), torch.bincount(texts.owner)
+        parts, counts = texts.by_length(lm, PART_ROWS), torch.bincount(texts.owner)
         shape, device = (len(counts), lm.map.d, lm.map.f), computing_device(lm.mlp_output(config.layer))
         deltas = IndependentAdam(torch.zeros(shape, device=device), config.learning_rate)
         losses, taken = [math.nan] * len(counts), [0] * len(counts)
         for step in range(config.steps + 1):
             with torch.set_grad_enabled(step < config.steps):
-                loss = self._losses(lm, parts, deltas.current) / counts[deltas.active].to(deltas.current.device)
+                loss = self._losses(lm, parts, deltas.leaves()) / counts[deltas.active].to(device)
             values = loss.tolist()
             for index, value in zip(deltas.active, values, strict=True):
                 check_finite(value, requests[owners.index(index)].case_id)
@@ -98,7 +99,7 @@ class FineTuning:
             if len(going) < len(deltas.active):
                 parts = [kept.renumbered(going) for part in parts if (kept := part.of(going)) is not None]
             deltas.step(going)
-            deltas.replace(deltas.current.detach().clamp(-config.clamp, config.clamp))
+            deltas.current.detach().clamp_(-config.clamp, config.clamp)
         name = lm.map.mlp_output_name(config.layer)
         return [
             Edit(
@@ -112,15 +113,20 @@ class FineTuning:
             for index, delta in enumerate(deltas.finished())
         ]
 
-    def _losses(self, lm: LanguageModel, parts: Sequence[Texts], deltas: Tensor) -> Tensor:
+    def _losses(self, lm: LanguageModel, parts: Sequence[Texts], deltas: Sequence[Tensor]) -> Tensor:
         """Summed loss of every edit's own requests, shape (edits,): only the layers from the trained one on run."""
-        total = torch.zeros(len(deltas), device=deltas.device)
-        for part in parts:
+        module = lm.mlp_output(self.config.layer)
 
-            def change(x: Tensor, output: Tensor, part: Texts = part) -> Tensor:
-                return output + x @ deltas[part.owner.to(x.device)].to(x.dtype).transpose(1, 2)
+        def changed(part: Texts) -> AbstractContextManager[None]:
+            owners = part.owner.tolist()
 
-            with changed_output(lm.mlp_output(self.config.layer), change):
-                losses = part.losses(lm)
+            def change(x: Tensor, output: Tensor) -> Tensor:
+                rows = zip(x, owners, strict=True)
+                return output + torch.stack([row @ deltas[owner].to(x.device, x.dtype).T for row, owner in rows])
+
+            return changed_output(module, change)
+
+        total = torch.zeros(len(deltas), device=deltas[0].device)
+        for part, losses in zip(parts, losses_of(lm, parts, changed), strict=True):
             total = total.index_add(0, part.owner.to(total.device), losses.to(total.device))
         return total

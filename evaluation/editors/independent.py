@@ -25,12 +25,21 @@ class IndependentAdam:
         """The active rows, a leaf that collects gradients."""
         return self._rows
 
+    def leaves(self) -> list[Tensor]:
+        """The active rows as leaves of their own, for large ones: their gradients collect in those of the rows."""
+        if self._rows.grad is None:
+            self._rows.grad = torch.zeros_like(self._rows)
+        found = [row.requires_grad_(True) for row in self._rows.detach().unbind()]
+        for leaf, gradient in zip(found, self._rows.grad.unbind(), strict=True):
+            leaf.grad = gradient
+        return found
+
     def step(self, going: Sequence[int]) -> None:
         """One update of the active rows at positions ``going``; the others stop with the value they have."""
         if len(going) < len(self.active):
             self._shrink(going)
         self._adam.step()
-        self._adam.zero_grad()
+        self._adam.zero_grad(set_to_none=False)
 
     def replace(self, rows: Tensor) -> None:
         """Put other values in the place of the active rows; the optimiser's moments stay."""

@@ -98,8 +98,9 @@ class Lora:
             for index in range(max(owners) + 1)
         ]
         texts = read_texts(lm, requests, owners, self.config.edited_layers[0])
+        parts, counts = texts.by_length(lm, PART_ROWS), torch.bincount(texts.owner)
         with adapted(lm, modules, self.config, ["|".join(ids) for ids in cases]) as adapters:
-            losses, steps = self._fit(lm, texts, adapters, ["|".join(ids) for ids in cases])
+            losses, steps = self._fit(lm, parts, counts, adapters, ["|".join(ids) for ids in cases])
             updates = [adapters.updates(index) for index in range(len(cases))]
         return [
             Edit(
@@ -114,11 +115,13 @@ class Lora:
         ]
 
     def _fit(
-        self, lm: LanguageModel, texts: Texts, adapters: "Adapters", names: Sequence[str]
+        self, lm: LanguageModel, parts: list[Texts], counts: Tensor, adapters: "Adapters", names: Sequence[str]
     ) -> tuple[list[float], list[int]]:
-        """Train the adapters together, each by its own Adam and until its own loss is small: (losses, steps taken)."""
-        config, going, parts = self.config, list(range(len(names))), texts.by_length(PART_ROWS)
-        shares = 1 / torch.bincount(texts.owner, minlength=len(names)).to(lm.device)
+        """Train the adapters together, each by its own Adam and until its own loss is small: (losses, steps taken).
+
+        ``counts``: how many rows each adapter has, shape (adapters,).
+        """
+        config, going, shares = self.config, list(range(len(names))), 1 / counts.to(lm.device)
         optimisers = [torch.optim.Adam(adapters.parameters(index), lr=config.learning_rate) for index in going]
         losses, taken = [math.nan] * len(names), [0] * len(names)
         for step in range(config.steps + 1):

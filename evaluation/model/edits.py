@@ -7,6 +7,7 @@ with applied(lm, edits) as live:  # many independent edits at once: row i of a b
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,9 +235,7 @@ def applied(lm: LanguageModel, edits: Sequence[Edit]) -> Iterator[AppliedEdits]:
         stack.callback(handle.remove)
         for name, changes in _changes(lm, edits).items():
             module = lm.model.get_submodule(name)
-            stack.enter_context(  # mypy infers no type of a lambda with a default
-                changed_output(module, lambda inputs, output, c=changes: live.change(c, inputs, output))  # type: ignore[misc]
-            )
+            stack.enter_context(changed_output(module, partial(live.change, changes)))
         yield live
 
 

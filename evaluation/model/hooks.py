@@ -3,12 +3,15 @@
 Invariant of every context manager here: the model after the block is the model before it, also after an exception.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.utils.hooks import RemovableHandle
 
 K = TypeVar("K", bound=Hashable)
 OutputChange = Callable[[Tensor, Tensor], Tensor]
@@ -65,14 +68,20 @@ def captured_outputs(modules: Mapping[K, nn.Module]) -> Iterator[dict[K, Tensor]
 
 
 @contextmanager
-def kept_positions(head: nn.Module, positions: Tensor) -> Iterator[None]:
+def kept_positions(head: nn.Module, positions: Tensor, before: Sequence[Tensor] = ()) -> Iterator[None]:
     """Let a module read, of inputs of shape (rows, tokens, width), the tokens at some positions alone.
 
-    Its input becomes (1, positions, width), rows first. ``positions``: True at these, shape (rows, tokens).
+    Its input becomes (1, positions, width), rows first, and behind inputs of this form that are given.
+
+    Args:
+        head: The module.
+        positions: True at the tokens to keep, shape (rows, tokens).
+        before: What it reads in front of them, each of shape (1, tokens, width).
     """
 
     def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0][positions.to(args[0].device)][None], *args[1:])
+        kept = args[0][positions.to(args[0].device)][None]
+        return (torch.cat([*before, kept], 1) if before else kept, *args[1:])
 
     handle = head.register_forward_pre_hook(hook)
     try:
@@ -110,14 +119,22 @@ class _Ended(Exception):  # noqa: N818  # not an error: it leaves a forward pass
     """A forward pass has come as far as it should."""
 
 
-@contextmanager
-def ended_after(module: nn.Module) -> Iterator[None]:
+def ended_after(module: nn.Module) -> AbstractContextManager[None]:
     """End a forward pass, and the block with it, once a module has computed its output."""
+    return _ended_by(module.register_forward_hook)
 
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+
+def ended_before(module: nn.Module) -> AbstractContextManager[None]:
+    """End a forward pass, and the block with it, where a module would compute its output."""
+    return _ended_by(module.register_forward_pre_hook)
+
+
+@contextmanager
+def _ended_by(register: Callable[[Callable[..., None]], RemovableHandle]) -> Iterator[None]:
+    def hook(*args: object) -> None:
         raise _Ended
 
-    handle = module.register_forward_hook(hook)
+    handle = register(hook)
     try:
         yield
     except _Ended:
@@ -156,6 +173,47 @@ def skipped_layers(layers: DecoderLayers, below: int, entering: Tensor) -> Itera
     with ExitStack() as stack:
         for index, layer in enumerate(layers[:below]):
             stack.enter_context(_forward_set(layer, entered if index == below - 1 else passed_on))
+        yield
+
+
+@contextmanager
+def recorded(modules: Iterable[nn.Module]) -> Iterator[dict[nn.Module, Tensor]]:
+    """Collect what modules compute themselves, before hooks change it; of those that are called once."""
+    found: dict[nn.Module, Tensor] = {}
+    calls: Counter[nn.Module] = Counter()
+
+    def recording(module: nn.Module) -> Callable[..., Tensor]:
+        whole = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Tensor:
+            calls[module] += 1
+            found[module] = whole(*args, **kwargs)
+            return found[module]
+
+        return forward
+
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(_forward_set(module, recording(module)))
+        yield found
+    for module, times in calls.items():
+        if times > 1:
+            del found[module]
+
+
+@contextmanager
+def replayed(outputs: Mapping[nn.Module, Tensor]) -> Iterator[None]:
+    """Let modules return what was recorded of them instead of computing it; hooks on them still run.
+
+    Exact whenever they would compute it.
+    """
+
+    def replaying(output: Tensor) -> Callable[..., Tensor]:
+        return lambda *args, **kwargs: output.clone()  # whoever called may write into it
+
+    with ExitStack() as stack:
+        for module, output in outputs.items():
+            stack.enter_context(_forward_set(module, replaying(output)))
         yield
 
 

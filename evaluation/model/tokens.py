@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PASS_COST = {"cpu": 12, "cuda": 256}  # tokens that take as long as a further pass; on a GPU it reads all weights again
+PASS_COST = {"cpu": 12, "cuda": 256}  # tokens that take as long as a further pass; cuda: not measured yet
 
 
 class Tokens(NamedTuple):

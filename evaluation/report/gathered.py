@@ -10,7 +10,7 @@ from clmeeval_data.errors import ResultsError
 from clmeeval_data.evaluation.report import fragments
 from clmeeval_data.evaluation.report.fragments import Entry, reason
 from clmeeval_data.evaluation.report.journals import stream
-from clmeeval_data.evaluation.report.runs import Measure, Run
+from clmeeval_data.evaluation.report.runs import RIGHT_AFTER, Measure, Run
 from clmeeval_data.evaluation.report.spool import Spool
 from clmeeval_data.evaluation.report.untrusted import clip, one_line
 
@@ -150,7 +150,7 @@ class Gatherer:
                     _note_failure(entry, found)
                 else:
                     found.outcomes[place] = _outcome(entry["scores"])
-                    scores.add(place, entry["scores"])
+                    scores.add(place, {**entry["scores"], **_right_after(entry)})
                     _note_distances(entry.get("details"), found)
                 if found.spool is not None:
                     found.spool.put(place, fragments.answer(entry, self._own(entry, place), self._budget))
@@ -206,6 +206,13 @@ def _outcome(scores: Mapping[str, Any]) -> int:
         return OUTCOMES[8 + value]
     kept = int(specificity.get("exact_match_all", specificity.get("exact_match")) == 1)
     return OUTCOMES[value + 4 * kept]
+
+
+def _right_after(entry: Entry) -> dict[str, dict[str, float]]:
+    """What a case of a sequence scored when its edit was the last one, in the one metric that tables show."""
+    found = entry.get("right_after")
+    dimension, metric = RIGHT_AFTER
+    return {} if found is None else {dimension: {metric: found["scores"]["effectiveness"][metric]}}
 
 
 def _note_distances(details: Any, found: RunCases) -> None:

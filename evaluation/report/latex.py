@@ -88,9 +88,9 @@ def _specification(columns: Sequence[Column]) -> str:
 def _header(columns: Sequence[Column], arrows: bool) -> list[str]:
     """Dimensions above, each over a rule, and metrics below, with their directions where arrows are wanted."""
     titles, rules, first = [""], "", 2
-    for dimension, group in groupby(columns, lambda column: column.dimension):
+    for name, group in groupby(columns, lambda column: column.group):
         width = len(list(group))
-        titles.append(rf"\multicolumn{{{width}}}{{c}}{{{HEADINGS.get(dimension, dimension.capitalize())}}}")
+        titles.append(rf"\multicolumn{{{width}}}{{c}}{{{HEADINGS.get(name, name.capitalize())}}}")
         rules += rf"\cmidrule(lr){{{first}-{first + width - 1}}}"
         first += width
     metrics = [escaped(f"{column.title} {column.arrow}" if arrows else column.title) for column in columns]

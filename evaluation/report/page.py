@@ -113,10 +113,9 @@ def _section(table: Table, chosen: Mapping[str, str]) -> Section:
 
 
 def _groups(columns: Sequence[Column]) -> tuple[Group, ...]:
-    dimensions = dict.fromkeys(column.dimension for column in columns)
+    groups = dict.fromkeys(column.group for column in columns)
     return tuple(
-        Group(dimension.capitalize(), tuple(column for column in columns if column.dimension == dimension))
-        for dimension in dimensions
+        Group(group.capitalize(), tuple(column for column in columns if column.group == group)) for group in groups
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 from clmeeval_data.evaluation.report.tables import COLUMNS, PAPER_METRICS, Column, Row, Table
 from clmeeval_data.evaluation.scoring.significance import Estimate
+from clmeeval_data.evaluation.scoring.summary import DIMENSIONS
 
 FAMILY_TITLES = {
     "floor": "",
@@ -47,9 +48,9 @@ class PaperTable(Table):
     def columns(self, candidates: Iterable[Column] = COLUMNS) -> list[Column]:
         """The paper's columns, whether or not a row has numbers in them."""
         return [
-            PaperColumn(column.measure, column.title, column.better, column.form, self.intervals)
+            PaperColumn(column.measure, column.title, column.better, column.form, intervals=self.intervals)
             for column in COLUMNS
-            if column.measure[1] in (*PAPER_METRICS, "ngram_entropy")
+            if column.dimension in DIMENSIONS and column.measure[1] in (*PAPER_METRICS, "ngram_entropy")
         ]
 
 

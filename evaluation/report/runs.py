@@ -13,10 +13,12 @@ from clmeeval_data.evaluation.results import RunFolder, find_runs
 from clmeeval_data.evaluation.scoring.signature import signature
 from clmeeval_data.evaluation.scoring.significance import Estimate
 from clmeeval_data.evaluation.scoring.summary import summarise
-from clmeeval_data.records import CNLE
+from clmeeval_data.records import targets_are_code
 
 Measure = tuple[str, str]  # dimension and metric, or "cost" and what it counts
 PEAK: Measure = ("cost", "peak_bytes")
+RIGHT_AFTER: Measure = ("right_after", "exact_match")  # of a sequential run: effectiveness when an edit was the last,
+FORGETTING: Measure = ("forgetting", "exact_match")  # and what of it is lost when all are in force
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def read_run(folder: RunFolder) -> Run:
     summary = folder.summary()
     complete = summary is not None
     if summary is None:
-        summary = _summarised(folder, total, names[0] == CNLE.name)
+        summary = _summarised(folder, total, targets_are_code(names[0]))
     try:
         return Run(
             folder=folder,
@@ -172,6 +174,9 @@ def _cases(raw: Mapping[str, Any]) -> Cases:
 
 def _estimates(summary: Mapping[str, Any]) -> dict[Measure, Estimate]:
     found = _scores(summary["scores"])
+    for measure in (RIGHT_AFTER, FORGETTING):
+        if summary.get(measure[0]) is not None:
+            found[measure] = _estimate(summary[measure[0]]["effectiveness"][measure[1]])
     found["cost", "edit_seconds"] = _estimate(summary["cost"]["edit_seconds"])
     peak = summary["cost"]["peak_bytes"]
     if peak is not None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from clmeeval_data.evaluation.report.best import FEWEST_CASES, best_runs
 from clmeeval_data.evaluation.report.gathered import Gatherer, RunCases, TableCases
-from clmeeval_data.evaluation.report.runs import PEAK, Measure, Run
+from clmeeval_data.evaluation.report.runs import FORGETTING, PEAK, RIGHT_AFTER, Measure, Run
 from clmeeval_data.evaluation.scoring.metrics import METRICS
 from clmeeval_data.evaluation.scoring.significance import Estimate
 from clmeeval_data.evaluation.scoring.summary import DIMENSIONS, EXACT_MATCH_ALL
@@ -24,17 +24,26 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Column:
-    """One measure of a table: its title, its direction, and in which form its numbers are written."""
+    """One measure of a table: its title, its direction, and in which form its numbers are written.
+
+    ``marked``: whether the best rows are.
+    """
 
     measure: Measure
     title: str
     better: Better
     form: Literal["score", "bits", "seconds", "megabytes"] = "score"
+    marked: bool = True
 
     @property
     def dimension(self) -> str:
-        """The dimension, or "cost"."""
+        """The dimension, or "cost", "right_after" or "forgetting"."""
         return self.measure[0]
+
+    @property
+    def group(self) -> str:
+        """The dimension as headings have it."""
+        return self.dimension.replace("_", " ")
 
     @property
     def sign(self) -> int:
@@ -51,7 +60,7 @@ class Column:
         if self.form == "megabytes":
             return f"{value / 1e6:,.0f}"
         if self.form == "seconds":
-            return f"{value:.1f}" if value >= 100 else f"{value:.2f}"
+            return f"{value:.{1 if value >= 100 else 2 if value >= 0.1 else 3}f}"
         return f"{value:.2f}" if self.form == "bits" else f"{value:.3f}"
 
     def bounds(self, estimate: Estimate) -> str:
@@ -73,21 +82,23 @@ def _scores(dimension: str, names: Iterable[str]) -> list[Column]:
 PAPER_METRICS = ("exact_match", "bleu", "rouge_l")
 COLUMNS: tuple[Column, ...] = (
     *_scores("effectiveness", PAPER_METRICS),
+    Column(RIGHT_AFTER, METRICS["exact_match"].title, "higher"),
     *_scores("generalisation", PAPER_METRICS),
     *_scores("specificity", PAPER_METRICS),
     Column(("specificity", EXACT_MATCH_ALL), "EM, all", "higher"),
     Column(("fluency", "ngram_entropy"), "bits", METRICS["ngram_entropy"].better, "bits"),
-    Column(("cost", "edit_seconds"), "s/edit", "lower", "seconds"),
-    Column(PEAK, "peak MB", "lower", "megabytes"),
+    Column(("cost", "edit_seconds"), "s/edit", "lower", "seconds", marked=False),
+    Column(PEAK, "peak MB", "lower", "megabytes", marked=False),
 )
 
 
 def further_columns() -> tuple[Column, ...]:
-    """Columns of the metrics beside the paper's, for the three dimensions that have them."""
+    """Columns of the metrics beside the paper's, for the three dimensions that have them, and of forgetting."""
     names = [
         metric.name for metric in METRICS.values() if metric.scope != "fluency" and metric.name not in PAPER_METRICS
     ]
-    return tuple(column for dimension in DIMENSIONS[:3] for column in _scores(dimension, names))
+    columns = [column for dimension in DIMENSIONS[:3] for column in _scores(dimension, names)]
+    return (*columns, Column(FORGETTING, METRICS[FORGETTING[1]].title, "lower", marked=False))
 
 
 @dataclass(frozen=True)
@@ -188,7 +199,8 @@ LEGEND = (
     "Bold: the best, or those that cannot be told apart from it, if each of them beats every other complete run on the "
     "same cases (paired tests, p < 0.05 after Holm's correction); where nothing is marked no method is clearly best. "
     "Seconds are the time of a batch of edits, shared by them; memory is the batch's peak above what the model itself "
-    "takes; neither is marked. "
+    "takes; neither is marked. Of a sequence, right after is effectiveness when an edit was the last one; the rest is "
+    "asked when all edits of the sequence are in force. "
     f"{FLOOR!r} is the unedited model: the floor, which is never marked."
 )
 
@@ -229,7 +241,7 @@ def _rows(runs: Sequence[Run], cases: Sequence[RunCases]) -> tuple[Row, ...]:
             fair[place] for place in best_runs([cases[place] for place in fair], column.measure, column.sign)
         }
         for column in (*COLUMNS, *further_columns())
-        if column.dimension != "cost"
+        if column.marked
     }
     rows = [
         Row(run, details[place], frozenset(measure for measure, best in marked.items() if place in best), cases[place])
@@ -239,7 +251,7 @@ def _rows(runs: Sequence[Run], cases: Sequence[RunCases]) -> tuple[Row, ...]:
 
 
 def _rank(row: Row) -> tuple[bool, list[float], str]:
-    means = [row.estimate(column) for column in COLUMNS if column.measure[1] == "exact_match"]
+    means = [row.run.estimates.get((dimension, "exact_match")) for dimension in DIMENSIONS[:3]]
     return row.is_floor, [-(estimate.mean or 0.0) if estimate else 0.0 for estimate in means], row.label
 
 

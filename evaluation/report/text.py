@@ -18,7 +18,7 @@ WIDE = 110  # characters: from here on a terminal table has room for the interva
 FIXED = ("dataset", "model", "method", "label", "hash", "signature")
 COUNTS = ("complete", "total", "finished", "failed", "short_targets")
 MISSING = "–"
-SHORT = {"effectiveness": "effect.", "generalisation": "general.", "specificity": "specif."}
+SHORT = {"effectiveness": "effect.", "right after": "right a.", "generalisation": "general.", "specificity": "specif."}
 
 
 def terminal(tables: Sequence[Table], width: int) -> RenderableType:
@@ -40,20 +40,20 @@ def _grid(table: Table, wide: bool) -> Grid:
     columns = table.columns()
     scores = [column for column in columns if column.dimension not in ("fluency", "cost")]
     others = [column for column in columns if column not in scores]
-    dimensions = list(dict.fromkeys(column.dimension for column in scores))
+    dimensions = {column.dimension: column.group for column in scores}
     title = Text(one_line(table.title), style="bold")
     gap = (0, 1) if wide else (0, 0)
     grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=gap)
     grid.add_column("method", overflow="fold")
     grid.add_column("cases", no_wrap=True)
     grid.add_column("metric", style="dim", no_wrap=True)
-    for dimension in dimensions:
-        grid.add_column(f"{dimension if wide else SHORT[dimension]} ↑", justify="right", no_wrap=wide, overflow="fold")
+    for group in dimensions.values():
+        grid.add_column(f"{group if wide else SHORT[group]} ↑", justify="right", no_wrap=wide, overflow="fold")
     for column in others:
         heading = column.dimension if column.dimension == "fluency" else column.title
         grid.add_column(f"{heading} {column.arrow}", justify="right", no_wrap=wide, overflow="fold")
     for row in table.rows:
-        _add_lines(grid, row, scores, dimensions, others, wide)
+        _add_lines(grid, row, scores, list(dimensions), others, wide)
     return grid
 
 
@@ -102,7 +102,7 @@ def markdown(tables: Sequence[Table]) -> str:
 def _heading(column: Column) -> str:
     if column.dimension == "cost":
         return f"{column.title} {column.arrow}"
-    return f"{column.dimension.capitalize()} {column.title} {column.arrow}"
+    return f"{column.group.capitalize()} {column.title} {column.arrow}"
 
 
 def _markdown_cell(row: Row, column: Column) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clmeeval_data.evaluation.report.tables import FLOOR
-from clmeeval_data.records import BENCHMARKS, CNLE
+from clmeeval_data.records import BENCHMARKS, targets_are_code
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Expectation:
     @property
     def code(self) -> bool:
         """Whether targets are code, so that their syntax is scored too."""
-        return self.benchmark == CNLE.name
+        return targets_are_code(self.benchmark)
 
     @property
     def template(self) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from clmeeval_data.evaluation.scoring.summary import summarise
 from clmeeval_data.evaluation.submission.findings import Fault, shown
 from clmeeval_data.evaluation.submission.scores import TOLERANCE
 from clmeeval_data.evaluation.submission.shapes import is_number
-from clmeeval_data.records import CNLE
+from clmeeval_data.records import targets_are_code
 
 
 def summary_faults(
@@ -31,7 +31,7 @@ def summary_faults(
         yield Fault("hash is not that of run.json", shown(run["hash"]), shown(summary.get("hash")))
     try:
         dataset = run["identity"]["dataset"]
-        made = summarise(numbers, total=dataset["n"], code=dataset["name"] == CNLE.name)
+        made = summarise(numbers, total=dataset["n"], code=targets_are_code(dataset["name"]))
         expected = json.loads(json.dumps(made))
     except (ResultsError, KeyError, TypeError, AttributeError) as error:
         yield Fault("no summary can be made of the cases", "scores and costs in every case", shown(str(error)))

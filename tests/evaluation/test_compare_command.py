@@ -141,12 +141,18 @@ def run_command(*arguments):
         (("--by", "source"), "need the dataset"),
         (("--by", "colour"), "no slices by 'colour'"),
         (("--metric", "rouge"), "Did you mean 'rouge_l'"),
+        (("--revision", "v1.0.0"), "--revision is that of --dataset"),
     ],
 )
 def test_an_expected_error_is_one_line_and_exit_code_2(runs, arguments, said):
     done = run_command(*(run.path for run in runs), *arguments)
     assert done.returncode == 2
     assert said in done.stderr and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_has_no_revisions(runs, cnle_folder):
+    done = run_command(*(run.path for run in runs), "--dataset", cnle_folder, "--revision", "v1.0.0")
+    assert done.returncode == 2 and "has no revisions" in done.stderr
 
 
 def test_a_dataset_without_the_runs_cases_is_refused(runs, csne_folder):

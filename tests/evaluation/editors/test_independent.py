@@ -32,3 +32,17 @@ def test_replaced_values_are_what_the_next_step_starts_from():
     loss_of(adam.current, torch.ones(2, 2)).sum().backward()
     adam.step([0, 1])
     torch.testing.assert_close(adam.finished(), torch.full((2, 2), 0.1), atol=1e-6, rtol=0)
+
+
+def test_leaves_of_their_own_collect_the_gradient_of_the_rows():
+    """Through a row that stops and leaves, step by step like the rows as one leaf."""
+    start = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    whole, apart = IndependentAdam(start, 0.1), IndependentAdam(start, 0.1)
+    for going in ([0, 1, 2], [0, 2], [1], [0]):
+        whole.current.pow(4).sum().backward()
+        sum(leaf.pow(4).sum() for leaf in apart.leaves()).backward()
+        torch.testing.assert_close(apart.current.grad, whole.current.grad)
+        whole.step(going)
+        apart.step(going)
+    torch.testing.assert_close(apart.finished(), whole.finished())
+    assert (whole.finished() != start).all()

@@ -1,11 +1,11 @@
-"""An MLP that computes some tokens alone: the same numbers there, nothing elsewhere, and everywhere if watched."""
+"""Modules that compute some tokens alone, or nothing at all: the same numbers, and the model as before."""
 
 import pytest
 import torch
 
 from clmeeval_data.evaluation.editors.contract import EditRequest
 from clmeeval_data.evaluation.editors.texts import read_texts
-from clmeeval_data.evaluation.model.hooks import computed_at
+from clmeeval_data.evaluation.model.hooks import changed_output, computed_at, recorded, replayed
 from clmeeval_data.evaluation.model.prefix import read_prompts
 
 HERE = torch.tensor([[True, False, True], [False, False, False]])
@@ -115,3 +115,31 @@ def test_training_on_texts_computes_their_targets_alone_in_the_last_mlp(lm, monk
     seen = tokens_of_last_mlp(lm, monkeypatch)
     texts.losses(lm)
     assert seen == [sum(len(lm.encode_target(r.prompt, r.target)) for r in requests)]
+
+
+def test_what_is_recorded_is_replayed_without_computing_and_hooks_still_run(lm, hidden, monkeypatch):
+    mlp, output = lm.last_mlp, lm.mlp_output(lm.map.depth - 1)
+    maps = [module for module in mlp.modules() if isinstance(module, torch.nn.Linear)]
+    with changed_output(output, lambda x, found: found + 1), recorded(maps) as kept:
+        whole = mlp(hidden)
+    assert set(kept) == set(maps)
+    torch.testing.assert_close(kept[output] + 1, whole)
+
+    def computes(*args):
+        raise AssertionError("a map is computed again")
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", computes)
+    with replayed(kept), changed_output(output, lambda x, found: found.mul_(2)):
+        for _ in range(2):
+            torch.testing.assert_close(mlp(hidden), 2 * kept[output].clone())
+    assert not any("forward" in vars(module) for module in maps)
+
+
+def test_modules_that_are_called_twice_are_not_recorded(hidden):
+    first, second = torch.nn.Linear(hidden.shape[-1], 3), torch.nn.Linear(hidden.shape[-1], 4)
+    with recorded([first, second]) as kept:
+        first(hidden)
+        first(hidden)
+        second(hidden)
+    assert set(kept) == {second}
+    assert "forward" not in vars(first)

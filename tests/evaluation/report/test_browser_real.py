@@ -214,6 +214,10 @@ def test_every_run_has_its_row_with_the_figures_of_its_summary(visit, runs):
                 assert float(shown) == mean and text.startswith(f"{mean:.3f}")
         assert float(cells["specificity.exact_match_all"][0]) == run.mean("specificity", "exact_match_all")
         assert float(cells["fluency.ngram_entropy"][0]) == run.mean("fluency", "ngram_entropy")
+        right_after = run.summary.get("right_after")
+        assert ("right_after.exact_match" in cells) == (right_after is not None)
+        if right_after is not None:
+            assert float(cells["right_after.exact_match"][0]) == right_after["effectiveness"]["exact_match"]["mean"]
         cost = run.summary["cost"]
         assert float(cells["cost.edit_seconds"][0]) == cost["edit_seconds"]["mean"] > 0
         assert float(cells["cost.peak_bytes"][0]) == cost["peak_bytes"]

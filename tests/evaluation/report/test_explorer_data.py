@@ -137,7 +137,8 @@ def test_a_case_that_failed_in_the_first_run_shows_the_unedited_answer_of_anothe
 
 def test_sequential_cases_show_their_place_and_the_answer_right_after(write_run, entry, pieces):
     line = {**entry(1), "group": {"index": 2, "position": 3, "size": 20}}
-    line["right_after"] = {"outputs": {"effectiveness": {"before": WRONG, "after": "yes"}}, "scores": {}}
+    outputs = {"effectiveness": {"before": WRONG, "after": "yes"}}
+    line["right_after"] = {"outputs": outputs, "scores": {"effectiveness": {"exact_match": 0.0}}}
     write_run("grace", [line])
     _, _, cases = table_of(pieces())
     assert cases[0][3][0]["h"] == "yes" and cases[0][3][0]["k"] == [2, 3, 20]

@@ -7,12 +7,14 @@ from rich.console import Console
 
 from clmeeval_data.errors import ResultsError
 from clmeeval_data.evaluation.report.runs import load_runs
-from clmeeval_data.evaluation.report.tables import COLUMNS, Column, build_tables
+from clmeeval_data.evaluation.report.tables import Column, build_tables, further_columns
 from clmeeval_data.evaluation.report.text import csv_text, markdown, terminal
+from clmeeval_data.evaluation.scoring.metrics import text_scores
 from clmeeval_data.evaluation.scoring.significance import Estimate
 from clmeeval_data.evaluation.scoring.summary import summarise
 
 EFFECTIVENESS = ("effectiveness", "exact_match")
+MISSED = "print(1)"
 
 
 def only_table(results):
@@ -34,11 +36,11 @@ def test_comparable_runs_share_a_table_and_the_floor_stands_last(four_methods, r
 def test_a_complete_run_shows_its_summary(four_methods, results):
     summary = four_methods["rome"].summary()
     row = rows_by_label(only_table(results))["rome"]
-    for column in COLUMNS[:-1]:
+    for column in only_table(results).columns()[:-1]:
         dimension, metric = column.measure
         raw = summary["cost"][metric] if dimension == "cost" else summary["scores"][dimension][metric]
         assert row.estimate(column).as_dict() == raw
-    assert row.estimate(COLUMNS[-1]).mean == 1_500_000_000
+    assert row.run.estimates["cost", "peak_bytes"].mean == 1_500_000_000
     assert row.status == "6/6, 1 failed"
 
 
@@ -48,6 +50,44 @@ def test_an_incomplete_run_is_aggregated_from_its_journal(four_methods, results)
     assert row.status == "3/6, incomplete"
     for metric, raw in expected["scores"]["generalisation"].items():
         assert row.run.estimates["generalisation", metric].as_dict() == raw
+
+
+def in_sequence(entry, number, learnt):
+    """A case of a sequence whose answer right after its edit was the target, or was not."""
+    target = entry["case"]["target"]
+    at_once = target if learnt else MISSED
+    outputs = {"effectiveness": {"before": MISSED, "after": at_once}}
+    scores = {"effectiveness": text_scores(at_once, target, code=True)}
+    return {**entry, "group": {"index": 0, "position": number, "size": 20}, "checkpoints": []} | {
+        "right_after": {"outputs": outputs, "scores": scores}
+    }
+
+
+def test_a_sequence_shows_effectiveness_right_after_the_edit_and_what_is_lost(write_run, entry, results):
+    protocol = {"name": "sequential", "size": 20, "checkpoints": [20]}
+    hits, misses = [entry(i) for i in range(12)], [entry(i, after=MISSED) for i in range(12)]
+    kept = [in_sequence(one, i, True) for i, one in enumerate(hits)]
+    lost = [in_sequence(one, i, True) for i, one in enumerate([*hits[:3], *misses[3:]])]
+    never = [in_sequence(one, i, False) for i, one in enumerate(misses)]
+    for method, entries in (("grace", kept), ("rome", lost), ("ft", never)):
+        write_run(method, entries, protocol=protocol)
+    table = only_table(results)
+    by_group = {column.group: column for column in (*table.columns(), *table.columns(further_columns()))}
+    right, forgetting = by_group["right after"], by_group["forgetting"]
+    shown = {row.label: (row.estimate(right).mean, row.estimate(forgetting).mean) for row in table.rows}
+    assert shown == {"grace": (1, 0), "rome": (1, 0.75), "ft": (0, 0)}
+    marked = {label for label, row in rows_by_label(table).items() if right.measure in row.best}
+    assert marked == {"grace", "rome"}
+    assert not any(forgetting.measure in row.best for row in table.rows), "who learns nothing forgets nothing"
+    assert [row.label for row in table.rows] == ["grace", "rome", "ft"], "in the order of what stands at the end"
+    assert "Right after EM" in markdown([table])
+    assert "right_after.exact_match.mean,right_after.exact_match.low" in csv_text([table])
+
+
+def test_tables_of_single_edits_have_nothing_about_sequences(four_methods, results):
+    table = only_table(results)
+    columns = (*table.columns(), *table.columns(further_columns()))
+    assert not {"right after", "forgetting"} & {column.group for column in columns}
 
 
 def test_a_run_that_has_not_finished_a_case_is_a_row_of_dashes(write_run, results):
