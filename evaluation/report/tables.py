@@ -60,7 +60,8 @@ class Column:
         if self.form == "megabytes":
             return f"{value / 1e6:,.0f}"
         if self.form == "seconds":
-            return f"{value:.{1 if value >= 100 else 2 if value >= 0.1 else 3}f}"
+            digits = 1 if value >= 100 else 2 if value >= 0.1 else 3
+            return f"{value:.{digits}f}"
         return f"{value:.2f}" if self.form == "bits" else f"{value:.3f}"
 
     def bounds(self, estimate: Estimate) -> str:
@@ -82,7 +83,7 @@ def _scores(dimension: str, names: Iterable[str]) -> list[Column]:
 PAPER_METRICS = ("exact_match", "bleu", "rouge_l")
 COLUMNS: tuple[Column, ...] = (
     *_scores("effectiveness", PAPER_METRICS),
-    Column(RIGHT_AFTER, METRICS["exact_match"].title, "higher"),
+    Column(RIGHT_AFTER, METRICS[RIGHT_AFTER[1]].title, "higher"),
     *_scores("generalisation", PAPER_METRICS),
     *_scores("specificity", PAPER_METRICS),
     Column(("specificity", EXACT_MATCH_ALL), "EM, all", "higher"),
@@ -200,7 +201,7 @@ LEGEND = (
     "same cases (paired tests, p < 0.05 after Holm's correction); where nothing is marked no method is clearly best. "
     "Seconds are the time of a batch of edits, shared by them; memory is the batch's peak above what the model itself "
     "takes; neither is marked. Of a sequence, right after is effectiveness when an edit was the last one; the rest is "
-    "asked when all edits of the sequence are in force. "
+    "asked when all edits of the sequence are in force; forgetting, what is lost in between, is not marked. "
     f"{FLOOR!r} is the unedited model: the floor, which is never marked."
 )
 

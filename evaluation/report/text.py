@@ -18,7 +18,7 @@ WIDE = 110  # characters: from here on a terminal table has room for the interva
 FIXED = ("dataset", "model", "method", "label", "hash", "signature")
 COUNTS = ("complete", "total", "finished", "failed", "short_targets")
 MISSING = "–"
-SHORT = {"effectiveness": "effect.", "right after": "right a.", "generalisation": "general.", "specificity": "specif."}
+SHORT = {"effectiveness": "effect.", "right after": "after", "generalisation": "general.", "specificity": "specif."}
 
 
 def terminal(tables: Sequence[Table], width: int) -> RenderableType:

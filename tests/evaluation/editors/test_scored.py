@@ -66,7 +66,7 @@ def test_a_texts_loss_is_that_of_one_whole_pass(lm, layer):
         torch.testing.assert_close(torch.cat(losses), torch.stack(expected)[order], atol=1e-5, rtol=1e-5)
 
 
-def test_parts_are_in_force_one_by_one_and_the_head_reads_them_together(lm, monkeypatch):
+def test_parts_are_in_force_one_by_one_and_the_head_reads_them_together(lm):
     requests = [EditRequest(str(n), f"Intent: {'x ' * n}\nCode:", "y = " + "z" * n) for n in (1, 9, 30)]
     parts = read_texts(lm, requests, [0, 1, 2], 1).by_length(lm, 1)
     head, seen, entered = lm.model.get_output_embeddings(), [], []

@@ -81,6 +81,10 @@ def test_a_sequence_shows_effectiveness_right_after_the_edit_and_what_is_lost(wr
     assert not any(forgetting.measure in row.best for row in table.rows), "who learns nothing forgets nothing"
     assert [row.label for row in table.rows] == ["grace", "rome", "ft"], "in the order of what stands at the end"
     assert "Right after EM" in markdown([table])
+    for width, heading in ((160, "right after"), (80, " after ↑")):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(terminal([table], width))
+        assert heading in console.export_text()
     assert "right_after.exact_match.mean,right_after.exact_match.low" in csv_text([table])
 
 
@@ -331,3 +335,10 @@ def test_no_results_are_named(results, tmp_path):
         load_runs([results])
     with pytest.raises(ResultsError, match=r"no results folder .*absent"):
         load_runs([tmp_path / "absent"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.0034, "0.003"), (0.31, "0.31"), (12.345, "12.35"), (123.45, "123.5")]
+)
+def test_seconds_keep_as_many_places_as_they_need(seconds, shown):
+    assert Column(("cost", "edit_seconds"), "s/edit", "lower", "seconds").text(seconds) == shown
