@@ -11,8 +11,10 @@ from clmeeval_data.errors import DatasetError
 from clmeeval_data.hub import load_cnle, load_csne, open_split
 from clmeeval_data.records import BENCHMARKS, CNLE, CSNE, SPLITS
 from clmeeval_data.schema import features
+from tests.clmeeval_data.hub.loopback.fresh_process import LEAVE
 
-LOAD = """
+LOAD = (
+    """
 import json, sys
 from datasets import load_dataset
 
@@ -26,6 +28,8 @@ json.dump({
     "rows": [list(whole["test"]), list(test), list(stream)],
 }, sys.stdout)
 """
+    + LEAVE
+)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

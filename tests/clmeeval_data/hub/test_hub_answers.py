@@ -13,6 +13,7 @@ from clmeeval_data.answers import read_manifest, read_rows
 from clmeeval_data.evaluation.answers_dataset import AnswersPlan, make_answers
 from clmeeval_data.hub.configurations import configurations_of
 from clmeeval_data.storage import parquet_path
+from tests.clmeeval_data.hub.loopback.fresh_process import LEAVE
 from tests.evaluation.conftest import make_lm, sample_rows, save_model, tokenizer  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[3]
@@ -27,13 +28,16 @@ for words in json.loads(sys.argv[1]):
     except SystemExit as ended:
         print("exit", ended.code, flush=True)
 """
-LOAD = """
+LOAD = (
+    """
 import json, sys
 from datasets import load_dataset
 loaded = load_dataset("clmeeval/cnle", "answers-tiny")
 whole = load_dataset("clmeeval/cnle", split="test")
 json.dump([{name: list(rows) for name, rows in loaded.items()}, len(whole)], sys.stdout)
 """
+    + LEAVE
+)
 EVALUATE = """
 import sys
 from clmeeval_data.evaluation.cli import main

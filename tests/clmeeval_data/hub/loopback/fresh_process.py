@@ -25,8 +25,16 @@ for arguments in json.loads(sys.argv[1]):
     except SystemExit as ended:
         print("exit", ended.code, flush=True)
 """
+# ends a script that has read Parquet: Arrow's threads may let go of a Python file while the interpreter is taken down,
+# which now and then aborts a process that has done all of its work (apache/arrow#45214, huggingface/datasets#7357)
+LEAVE = """
+import os
+sys.stdout.flush()
+os._exit(0)
+"""
 # reads datasets in each of the ways that are asked for: {key: [arguments, options]}
-READ = """
+READ = (
+    """
 import json, sys
 from datasets import load_dataset
 
@@ -36,8 +44,11 @@ for key, (arguments, options) in json.loads(sys.argv[1]).items():
     found[key] = {name: list(rows) for name, rows in loaded.items()} if isinstance(loaded, dict) else list(loaded)
 json.dump(found, sys.stdout)
 """
+    + LEAVE
+)
 # the sha256 of each split, as the manifest of a build has it: {key: [arguments, options]}
-HASHES = """
+HASHES = (
+    """
 import json, sys
 from datasets import load_dataset
 from clmeeval_data.storage import content_hash
@@ -48,6 +59,8 @@ for key, (arguments, options) in json.loads(sys.argv[1]).items():
     found[key] = {name: content_hash(rows) for name, rows in loaded.items()}
 json.dump(found, sys.stdout)
 """
+    + LEAVE
+)
 # runs clmeeval-leaderboard
 LEADERBOARD = """
 import json, sys
