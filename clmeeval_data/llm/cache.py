@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from clmeeval_data.errors import ChatError, ConfigError
 from clmeeval_data.llm.contract import ChatRequest
@@ -138,8 +138,8 @@ class ReplyCache:
             self._database.execute("DELETE FROM batches WHERE digest = ?", (batch.digest,))
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
+    def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE") -> Iterator[None]:
+        self._database.execute(f"BEGIN {kind}")
         try:
             yield
         except BaseException:
@@ -158,7 +158,8 @@ class ReplyCache:
             ) from error
 
     def _prepare(self) -> None:
-        self._is_ours()  # before anything is written to it
+        with self._transaction("DEFERRED"):  # one moment of the file, which another process may be creating
+            self._is_ours()  # before anything is written to it
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._to_write_ahead()
         with self._transaction():

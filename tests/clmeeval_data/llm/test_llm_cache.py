@@ -1,12 +1,12 @@
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
 from clmeeval_data.errors import ChatError, ConfigError
-from clmeeval_data.llm.cache import FILE_NAME, Batch, ReplyCache
+from clmeeval_data.llm.cache import _APPLICATION, _TABLES, _VERSION, FILE_NAME, Batch, ReplyCache
 
 
 def test_replies_stay_as_they_came(tmp_path):
@@ -49,6 +49,37 @@ def test_a_new_folder_is_opened_by_many_at_once(tmp_path, root):
     assert [process.wait(60) for process in running] == [0] * 6
     with ReplyCache(folder) as cache:
         assert all(cache.get(f"{n}-{k}") == "x" for n in range(6) for k in range(9))
+
+
+@pytest.mark.parametrize("after", ["application_id", "user_version"])
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_the_file_is_created_by_another_while_it_is_looked_at(tmp_path, monkeypatch, after, mode):
+    original, times = ReplyCache._header, []
+
+    def create() -> None:
+        with closing(sqlite3.connect(tmp_path / FILE_NAME, timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for statement in _TABLES.split(";"):
+                other.execute(statement)
+            other.execute(f"PRAGMA application_id = {_APPLICATION}")
+            other.execute(f"PRAGMA user_version = {_VERSION}")
+            other.execute("COMMIT")
+
+    def header(cache: ReplyCache, name: str) -> int:
+        value = original(cache, name)
+        if name == after and not times:
+            times.append(name)
+            with suppress(sqlite3.OperationalError):  # where the one who looks holds the file, this one comes later
+                create()
+        return value
+
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as empty:
+        empty.execute(f"PRAGMA journal_mode = {mode}")
+    monkeypatch.setattr(ReplyCache, "_header", header)
+    with ReplyCache(tmp_path) as cache:
+        cache.put("server", "model", [("a", "reply")])
+        assert cache.get("a") == "reply"
+    assert times == [after]
 
 
 def test_an_empty_file_becomes_a_database(tmp_path):
