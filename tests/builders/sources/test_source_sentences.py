@@ -1,7 +1,5 @@
 """From docstrings as they are found to one sentence, and from sessions to code."""
 
-import time
-
 import pytest
 
 from clmeeval_data.builders.sources.docstring import first_sentence
@@ -82,18 +80,15 @@ def test_a_title_is_no_sentence(docstring, name, sentence):
 @pytest.mark.parametrize(
     "text", ["a" * 10**6, " " * 10**6 + "x", "( " * 10**6, "a b " * 10**6, "a.\n" * 10**6, "'" * 10**6]
 )
-def test_a_docstring_of_a_megabyte_takes_no_time(text):
-    start = time.perf_counter()
+def test_a_docstring_of_a_megabyte_comes_to_an_end(text):
+    """Quadratic work on it would meet pytest's time limit."""
     first_sentence(text, "name")
     detokenised(text[:5000])
-    assert time.perf_counter() - start < 5
 
 
 def test_a_function_of_strings_ends():
     code = "def f():\n" + '    """x"""\n' * 2000
-    start = time.perf_counter()
     assert undocumented(code).startswith("def f():")
-    assert time.perf_counter() - start < 30
 
 
 def test_code_spans_can_stay():

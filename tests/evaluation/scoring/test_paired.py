@@ -1,6 +1,5 @@
 """Paired comparison: p values against scipy's, intervals by whether they hold the truth."""
 
-import time
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -219,11 +218,3 @@ def test_corrections(count):
 def test_known_corrections():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert benjamini_hochberg([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
-
-
-def test_twenty_thousand_cases_take_less_than_a_second_or_two():
-    rng = np.random.default_rng(0)
-    first, second = rng.random(20_000), rng.random(20_000)
-    start = time.perf_counter()
-    compare_paired(first, second)
-    assert time.perf_counter() - start < 3
